@@ -1,0 +1,135 @@
+"""Parameters ``;name=value`` of URIs and headers: ordered, names without regard to case (RFC 3261 section 25.1).
+
+Values are kept as they were written, escapes and quotes included, so that writing them back changes nothing.
+`unquote` and `quote` translate quoted strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from parley.sip.errors import SipParseError
+
+
+class Params:
+    """An ordered list of parameters; a flag has the value None."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Iterable[tuple[str, str | None]] = ()) -> None:
+        self._items: list[tuple[str, str | None]] = list(items)
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The raw value of the first parameter of that name; ``default`` when absent, None also for a flag."""
+        lower = name.lower()
+        for key, value in self._items:
+            if key.lower() == lower:
+                return value
+        return default
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        lower = name.lower()
+        return any(key.lower() == lower for key, _ in self._items)
+
+    def __iter__(self) -> Iterator[tuple[str, str | None]]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Params) and self._items == other._items
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._items))
+
+    def __repr__(self) -> str:
+        return f"Params({self._items!r})"
+
+    def set(self, name: str, value: str | None) -> None:
+        """Replaces the first parameter of that name, or adds one at the end."""
+        lower = name.lower()
+        for index, (key, _) in enumerate(self._items):
+            if key.lower() == lower:
+                self._items[index] = (key, value)
+                return
+        self._items.append((name, value))
+
+    def remove(self, name: str) -> None:
+        """Removes all parameters of that name."""
+        lower = name.lower()
+        self._items = [(key, value) for key, value in self._items if key.lower() != lower]
+
+    def copy(self) -> Params:
+        """A copy that can be changed alone."""
+        return Params(self._items)
+
+    def __str__(self) -> str:
+        return "".join(f";{key}" if value is None else f";{key}={value}" for key, value in self._items)
+
+
+def parse_params(text: str, what: str = "parameter") -> Params:
+    """Reads ``a=1;b;c="x;y"`` (with or without the first semicolon). Raises SipParseError 400."""
+    items: list[tuple[str, str | None]] = []
+    if '"' in text:
+        parts = _split_quoted(text, what)
+    else:
+        parts = text.split(";")
+    for part in parts:
+        part = part.strip(" \t")
+        if not part:
+            continue
+        name, equals, value = part.partition("=")
+        name = name.rstrip(" \t")
+        if not name:
+            raise SipParseError(400, f"Empty {what} Name")
+        items.append((name, value.lstrip(" \t") if equals else None))
+    return Params(items)
+
+
+def _split_quoted(text: str, what: str) -> list[str]:
+    parts: list[str] = []
+    start = 0
+    quoted = False
+    index = 0
+    while index < len(text):
+        char = text[index]
+        if quoted:
+            if char == "\\":
+                index += 1
+            elif char == '"':
+                quoted = False
+        elif char == '"':
+            quoted = True
+        elif char == ";":
+            parts.append(text[start:index])
+            start = index + 1
+        index += 1
+    if quoted:
+        raise SipParseError(400, f"Unterminated Quoted String in {what}")
+    parts.append(text[start:])
+    return parts
+
+
+def unquote(value: str) -> str:
+    """The text of a quoted string; anything else is returned as it is."""
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    inner = value[1:-1]
+    if "\\" not in inner:
+        return inner
+    out: list[str] = []
+    index = 0
+    while index < len(inner):
+        if inner[index] == "\\" and index + 1 < len(inner):
+            index += 1
+        out.append(inner[index])
+        index += 1
+    return "".join(out)
+
+
+def quote(text: str) -> str:
+    """A quoted string with what must be escaped escaped."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
