@@ -34,7 +34,7 @@ class DialogState(Enum):
     TERMINATED = "terminated"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DialogId:
     """What names a dialog at one end (RFC 3261 section 12): Call-ID, own tag, peer's tag ("" for an RFC 2543
     peer).
@@ -225,9 +225,13 @@ class Dialog:
         if status >= 200 and (method == "BYE" or status in (408, 481)):
             self.state = DialogState.TERMINATED
             return
-        forming = self.state is DialogState.EARLY and self.remote_cseq is None and method == "INVITE"
+        forming = (
+            self.state is DialogState.EARLY
+            and method == "INVITE"
+            and request.cseq.number == self._invite_cseq
+        )
         if status >= 300:
-            if forming and request.cseq.number == self._invite_cseq:
+            if forming:
                 self.state = DialogState.TERMINATED
             return
         if status >= 200 and forming:
@@ -267,9 +271,9 @@ class Dialog:
             named = {name.lower() for name, _ in extra}
             if not named & {"contact", "m"}:
                 lines.append(("Contact", self.local_contact))
-        request = Request.create(method, uri, headers=[*lines, *extra])
-        request.set_body(body, content_type)
-        return request
+        if content_type is not None:
+            extra.append(("Content-Type", content_type))
+        return Request.create(method, uri, headers=[*lines, *extra], body=body)
 
     def _way(self) -> tuple[str, tuple[str, ...]]:
         """Request-URI and Route values; a strict router in front gets the Request-URI (section 12.2.1.1)."""

@@ -12,7 +12,7 @@ REASON_TIMEOUT = 'SIP ;cause=408 ;text="Request Timeout"'
 """Why a phone stops ringing that was not answered in time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ForkSettings:
     """The waits of a forking context (seconds) and its one choice."""
 

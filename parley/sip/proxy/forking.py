@@ -126,8 +126,7 @@ class ForkingContext:
     def events(self) -> list[ForkingEvent]:
         """Drain what is to be done, in order. Carrying it out may cause inputs and so further events."""
         events = self._events
-        if events:
-            self._events = []
+        self._events = []
         return events
 
     # Inputs

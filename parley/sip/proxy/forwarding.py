@@ -18,7 +18,7 @@ DEFAULT_MAX_FORWARDS = 70
 """What a request without Max-Forwards gets (RFC 3261 section 16.6 item 3)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OutgoingVia:
     """The Via this element puts on: the transport in capitals, and where responses shall come to."""
 
@@ -33,7 +33,7 @@ class OutgoingVia:
         return f"SIP/2.0/{self.transport} {self.sent_by};branch={self.branch}{rport}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PreparedRequest:
     """A copy that is ready to be sent, and the hop it goes to."""
 

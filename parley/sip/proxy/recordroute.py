@@ -18,7 +18,7 @@ DIALOG_FORMING = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 """Methods whose requests are recorded: they may create a dialog."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RoutePlan:
     """What ``preprocess_routes`` found."""
 

@@ -85,8 +85,7 @@ class Transaction:
     def events(self) -> list[TransactionEvent]:
         """Drain what the last inputs led to, in order."""
         events = self._events
-        if events:
-            self._events = []
+        self._events = []
         return events
 
     def handle_timer(self, now: float) -> None:

@@ -45,9 +45,7 @@ class DeadlineHeap(Generic[ItemT]):
             return
         self._at.pop(item_id, None)
         self._queued.pop(item_id, None)
-        if len(self._heap) > 2 * len(self._items) + _SLACK:
-            self._heap = [(at, queued_id) for queued_id, at in self._queued.items()]
-            heapify(self._heap)
+        self._tidy()
 
     def reschedule(self, item_id: int, deadline: float | None) -> None:
         """Set or clear when an item is due (monotonic seconds)."""
@@ -61,6 +59,7 @@ class DeadlineHeap(Generic[ItemT]):
         if queued is None or deadline < queued:
             self._queued[item_id] = deadline
             heappush(self._heap, (deadline, item_id))
+            self._tidy()
 
     def next_deadline(self) -> float | None:
         """The earliest time something is due, None when nothing is."""
@@ -92,3 +91,9 @@ class DeadlineHeap(Generic[ItemT]):
             due.append(self._items[item_id])
             at = self.next_deadline()
         return due
+
+    def _tidy(self) -> None:
+        """Rebuild the heap from what is alive once leavings outnumber it."""
+        if len(self._heap) > 2 * len(self._items) + _SLACK:
+            self._heap = [(at, item_id) for item_id, at in self._queued.items()]
+            heapify(self._heap)

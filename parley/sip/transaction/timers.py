@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Timers:
     """The three base values, and every timer of RFC 3261 table 4 computed from them (seconds)."""
 
