@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 
 from parley.sip.message import Request, Response, make_response
@@ -44,8 +47,13 @@ class Fork:
     """A context under test, with what it has done so far."""
 
     def __init__(
-        self, *groups: int | list[Target], method: str = "INVITE", start: bool = True, extra=(), **settings
-    ):
+        self,
+        *groups: int | list[Target],
+        method: str = "INVITE",
+        start: bool = True,
+        extra: tuple[tuple[str, str], ...] = (),
+        **settings: Any,
+    ) -> None:
         number = 0
         made = []
         for group in groups:
@@ -63,35 +71,37 @@ class Fork:
         if start:
             self.context.start(100.0)
 
-    def events(self):
+    def events(self) -> list[Any]:
         return self.context.events()
 
-    def response(self, branch: int, status: int, *, tag: str | None = None, headers=()) -> Response:
+    def response(
+        self, branch: int, status: int, *, tag: str | None = None, headers: Iterable[tuple[str, str]] = ()
+    ) -> Response:
         sent = self.request.copy()
         sent.prepend("Via", f"SIP/2.0/TCP proxy.example.test;branch=z9hG4bKbranch{branch}")
         return make_response(sent, status, to_tag=tag or f"phone{branch}", headers=headers)
 
-    def receive(self, branch: int, status: int, now: float = 101.0, **kwargs):
+    def receive(self, branch: int, status: int, now: float = 101.0, **kwargs: Any) -> list[Any]:
         """Feed a response and drain what it leads to."""
         self.context.receive(branch, self.response(branch, status, **kwargs), now)
         return self.context.events()
 
-    def fail(self, branch: int, status: int, now: float = 101.0):
+    def fail(self, branch: int, status: int, now: float = 101.0) -> list[Any]:
         self.context.branch_failed(branch, status, now)
         return self.context.events()
 
-    def cancel(self, now: float = 101.0, reason: str | None = None):
+    def cancel(self, now: float = 101.0, reason: str | None = None) -> list[Any]:
         self.context.cancel(now, reason)
         return self.context.events()
 
-    def timer(self, now: float):
+    def timer(self, now: float) -> list[Any]:
         self.context.handle_timer(now)
         return self.context.events()
 
 
-def brief(events) -> list[object]:
+def brief(events: list[Any]) -> list[tuple[str, int]]:
     """Events in short: numbers for started branches, statuses for forwarded responses."""
-    short: list[object] = []
+    short: list[tuple[str, int]] = []
     for event in events:
         match event:
             case StartBranch(branch_id):
@@ -107,14 +117,14 @@ def brief(events) -> list[object]:
     return short
 
 
-def forwarded(events) -> list[Response]:
+def forwarded(events: list[Any]) -> list[Response]:
     return [event.response for event in events if isinstance(event, ForwardResponse)]
 
 
 # Search
 
 
-def test_targets_are_grouped_by_q_without_repetitions():
+def test_targets_are_grouped_by_q_without_repetitions() -> None:
     targets = [Target("sip:a", 0.5), Target("sip:b", 1.0), Target("sip:c", 0.5), Target("sip:b", 0.5)]
     assert [[target.uri for target in group] for group in group_targets(targets)] == [
         ["sip:b"],
@@ -122,7 +132,7 @@ def test_targets_are_grouped_by_q_without_repetitions():
     ]
 
 
-def test_no_target_is_temporarily_unavailable():
+def test_no_target_is_temporarily_unavailable() -> None:
     fork = Fork()
     assert brief(fork.events()) == [("forward", 480), ("finished", 480)]
     assert fork.context.finished
@@ -130,7 +140,7 @@ def test_no_target_is_temporarily_unavailable():
     assert fork.context.deadline is None
 
 
-def test_a_group_is_started_together():
+def test_a_group_is_started_together() -> None:
     fork = Fork(3)
     events = fork.events()
     assert brief(events) == [("start", 0), ("start", 1), ("start", 2)]
@@ -139,7 +149,7 @@ def test_a_group_is_started_together():
     assert fork.context.pending == (0, 1, 2)
 
 
-def test_next_group_follows_when_the_first_led_nowhere():
+def test_next_group_follows_when_the_first_led_nowhere() -> None:
     fork = Fork(2, 1)
     fork.events()
     assert fork.receive(0, 404) == []
@@ -147,7 +157,7 @@ def test_next_group_follows_when_the_first_led_nowhere():
     assert brief(fork.receive(2, 200)) == [("forward", 200), ("finished", 200)]
 
 
-def test_targets_can_be_added_while_searching():
+def test_targets_can_be_added_while_searching() -> None:
     fork = Fork(1)
     fork.events()
     assert fork.context.add_targets([Target("sip:other@192.0.2.99")])
@@ -157,7 +167,7 @@ def test_targets_can_be_added_while_searching():
     assert not fork.context.add_targets([Target("sip:late@192.0.2.99")])
 
 
-def test_unknown_branch_is_an_error():
+def test_unknown_branch_is_an_error() -> None:
     fork = Fork(1)
     with pytest.raises(ForkingError, match="there is no branch 7"):
         fork.fail(7, 408)
@@ -165,7 +175,7 @@ def test_unknown_branch_is_an_error():
         fork.context.target(-1)
 
 
-def test_alternative_flow_is_tried_when_the_first_is_gone():
+def test_alternative_flow_is_tried_when_the_first_is_gone() -> None:
     second = Target("sip:bob@192.0.2.2", flow="flow-2")
     third = Target("sip:bob@192.0.2.3", flow="flow-3")
     fork = Fork([Target("sip:bob@192.0.2.1", flow="flow-1", alternatives=(second, third))], 1)
@@ -178,19 +188,19 @@ def test_alternative_flow_is_tried_when_the_first_is_gone():
 
 
 @pytest.mark.parametrize("status", [486, 408, 503])
-def test_alternative_flow_is_not_tried_when_the_device_answered(status):
+def test_alternative_flow_is_not_tried_when_the_device_answered(status: int) -> None:
     fork = Fork([Target("sip:bob@192.0.2.1", alternatives=(Target("sip:bob@192.0.2.2"),))])
     fork.events()
     assert brief(fork.receive(0, status))[-1][0] == "finished"
 
 
-def test_alternative_flow_is_not_tried_when_the_phone_has_rung():
+def test_alternative_flow_is_not_tried_when_the_phone_has_rung() -> None:
     fork = Fork([Target("sip:bob@192.0.2.1", alternatives=(Target("sip:bob@192.0.2.2"),))])
     fork.receive(0, 180)
     assert brief(fork.fail(0, 408)) == [("forward", 408), ("finished", 408)]
 
 
-def test_breadth_is_shared_and_the_rest_waits():
+def test_breadth_is_shared_and_the_rest_waits() -> None:
     fork = Fork(3, extra=(("Max-Breadth", "2"),))
     events = fork.events()
     assert [(event.branch_id, event.max_breadth) for event in events] == [(0, 1), (1, 1)]
@@ -198,7 +208,7 @@ def test_breadth_is_shared_and_the_rest_waits():
     assert brief(fork.receive(1, 404)) == [("start", 2)]
 
 
-def test_no_breadth_left_is_440():
+def test_no_breadth_left_is_440() -> None:
     fork = Fork(1, extra=(("Max-Breadth", "0"),))
     assert brief(fork.events()) == [("forward", 440), ("finished", 440)]
 
@@ -206,7 +216,7 @@ def test_no_breadth_left_is_440():
 # Responses
 
 
-def test_provisional_is_forwarded_without_our_via():
+def test_provisional_is_forwarded_without_our_via() -> None:
     fork = Fork(2)
     fork.events()
     [event] = fork.receive(1, 183)
@@ -215,19 +225,19 @@ def test_provisional_is_forwarded_without_our_via():
     assert event.response.to_tag == "phone1"
 
 
-def test_100_stays_here():
+def test_100_stays_here() -> None:
     fork = Fork(1)
     fork.events()
     assert fork.receive(0, 100) == []
 
 
-def test_non_invite_provisional_stays_here():
+def test_non_invite_provisional_stays_here() -> None:
     fork = Fork(1, method="MESSAGE")
     fork.events()
     assert fork.receive(0, 180) == []
 
 
-def test_received_response_is_not_changed():
+def test_received_response_is_not_changed() -> None:
     fork = Fork(1)
     response = fork.response(0, 200)
     before = bytes(response)
@@ -235,7 +245,7 @@ def test_received_response_is_not_changed():
     assert bytes(response) == before
 
 
-def test_2xx_cancels_the_losers_with_a_reason():
+def test_2xx_cancels_the_losers_with_a_reason() -> None:
     fork = Fork(3)
     fork.events()
     fork.receive(1, 180)
@@ -247,7 +257,7 @@ def test_2xx_cancels_the_losers_with_a_reason():
     assert brief(fork.receive(2, 487)) == [("finished", 200)]
 
 
-def test_cancel_waits_for_a_provisional():
+def test_cancel_waits_for_a_provisional() -> None:
     fork = Fork(2)
     fork.events()
     assert brief(fork.receive(0, 200)) == [("forward", 200)]
@@ -256,42 +266,42 @@ def test_cancel_waits_for_a_provisional():
     assert brief(fork.receive(1, 487, 107.0)) == [("finished", 200)]
 
 
-def test_every_2xx_is_forwarded():
+def test_every_2xx_is_forwarded() -> None:
     fork = Fork(2)
     fork.events()
     assert brief(fork.receive(0, 200)) == [("forward", 200)]
     assert brief(fork.receive(1, 200)) == [("forward", 200), ("finished", 200)]
 
 
-def test_second_2xx_of_one_branch_is_forwarded():
+def test_second_2xx_of_one_branch_is_forwarded() -> None:
     fork = Fork(2)
     fork.events()
     fork.receive(0, 200, tag="x")
     assert brief(fork.receive(0, 200, tag="y")) == [("forward", 200)]
 
 
-def test_repeated_2xx_is_forwarded_again_even_after_the_end():
+def test_repeated_2xx_is_forwarded_again_even_after_the_end() -> None:
     fork = Fork(1)
     fork.events()
     assert brief(fork.receive(0, 200)) == [("forward", 200), ("finished", 200)]
     assert brief(fork.receive(0, 200, 102.0)) == [("forward", 200)]
 
 
-def test_failures_after_a_2xx_are_dropped():
+def test_failures_after_a_2xx_are_dropped() -> None:
     fork = Fork(2)
     fork.events()
     fork.receive(0, 200)
     assert brief(fork.receive(1, 603)) == [("finished", 200)]
 
 
-def test_provisional_after_a_final_is_dropped():
+def test_provisional_after_a_final_is_dropped() -> None:
     fork = Fork(2)
     fork.events()
     fork.receive(0, 200)
     assert fork.receive(0, 180) == []
 
 
-def test_new_2xx_after_the_end_is_abandoned():
+def test_new_2xx_after_the_end_is_abandoned() -> None:
     fork = Fork(1)
     fork.events()
     fork.receive(0, 486)
@@ -301,7 +311,7 @@ def test_new_2xx_after_the_end_is_abandoned():
     assert fork.events() == [AbandonedAnswer(0, late, False), AbandonedAnswer(0, late, True)]
 
 
-def test_non_invite_is_answered_by_the_first_2xx_alone():
+def test_non_invite_is_answered_by_the_first_2xx_alone() -> None:
     fork = Fork(2, method="MESSAGE")
     fork.events()
     assert brief(fork.receive(0, 202)) == [("forward", 202), ("finished", 202)]
@@ -310,7 +320,7 @@ def test_non_invite_is_answered_by_the_first_2xx_alone():
     assert fork.context.pending == ()
 
 
-def test_6xx_ends_the_search_but_waits_for_the_others():
+def test_6xx_ends_the_search_but_waits_for_the_others() -> None:
     fork = Fork(2, 1)
     fork.events()
     fork.receive(1, 180)
@@ -319,7 +329,7 @@ def test_6xx_ends_the_search_but_waits_for_the_others():
     assert brief(fork.receive(1, 487)) == [("forward", 603), ("finished", 603)]
 
 
-def test_2xx_wins_over_6xx():
+def test_2xx_wins_over_6xx() -> None:
     fork = Fork(2)
     fork.events()
     fork.receive(0, 603)
@@ -347,7 +357,7 @@ def test_2xx_wins_over_6xx():
         ((430, 430), 480),
     ],
 )
-def test_best_response(statuses, best):
+def test_best_response(statuses: tuple[int, int], best: int) -> None:
     for order in (statuses, statuses[::-1]):
         fork = Fork(2)
         fork.events()
@@ -358,7 +368,7 @@ def test_best_response(statuses, best):
         ]
 
 
-def test_received_response_is_preferred_to_one_made_here():
+def test_received_response_is_preferred_to_one_made_here() -> None:
     fork = Fork(2)
     fork.events()
     fork.fail(0, 408)
@@ -366,7 +376,7 @@ def test_received_response_is_preferred_to_one_made_here():
     assert response.to_tag == "phone1"
 
 
-def test_challenges_are_aggregated():
+def test_challenges_are_aggregated() -> None:
     fork = Fork(3)
     fork.events()
     fork.receive(0, 407, headers=(("Proxy-Authenticate", 'Digest realm="one", nonce="1"'),))
@@ -381,7 +391,7 @@ def test_challenges_are_aggregated():
     assert response.get_all("WWW-Authenticate") == ['Digest realm="two", nonce="2"']
 
 
-def test_local_response_goes_to_the_caller_with_our_tag():
+def test_local_response_goes_to_the_caller_with_our_tag() -> None:
     fork = Fork(1)
     fork.events()
     [response] = forwarded(fork.fail(0, 408))
@@ -390,7 +400,7 @@ def test_local_response_goes_to_the_caller_with_our_tag():
 
 
 @pytest.mark.parametrize(("status", "seen"), [(408, 408), (503, 500), (430, 480)])
-def test_failed_branch_stands_for_a_response(status, seen):
+def test_failed_branch_stands_for_a_response(status: int, seen: int) -> None:
     fork = Fork(1)
     fork.events()
     assert brief(fork.fail(0, status)) == [("forward", seen), ("finished", seen)]
@@ -400,7 +410,7 @@ def test_failed_branch_stands_for_a_response(status, seen):
 # CANCEL by the caller
 
 
-def test_caller_cancel_ends_all_branches_and_is_answered_487():
+def test_caller_cancel_ends_all_branches_and_is_answered_487() -> None:
     fork = Fork(2, 1)
     fork.events()
     fork.receive(0, 180)
@@ -414,7 +424,7 @@ def test_caller_cancel_ends_all_branches_and_is_answered_487():
     assert forwarded(events)[0].to_tag == "phone0"
 
 
-def test_caller_cancel_beats_failures():
+def test_caller_cancel_beats_failures() -> None:
     fork = Fork(2)
     fork.events()
     fork.receive(0, 486)
@@ -423,7 +433,7 @@ def test_caller_cancel_beats_failures():
     assert brief(fork.fail(1, 408)) == [("forward", 487), ("finished", 487)]
 
 
-def test_caller_cancel_does_not_hide_a_6xx():
+def test_caller_cancel_does_not_hide_a_6xx() -> None:
     fork = Fork(1)
     fork.events()
     fork.receive(0, 180)
@@ -431,7 +441,7 @@ def test_caller_cancel_does_not_hide_a_6xx():
     assert brief(fork.receive(0, 603)) == [("forward", 603), ("finished", 603)]
 
 
-def test_2xx_that_crosses_the_cancel_is_forwarded():
+def test_2xx_that_crosses_the_cancel_is_forwarded() -> None:
     fork = Fork(1)
     fork.events()
     fork.receive(0, 180)
@@ -439,21 +449,21 @@ def test_2xx_that_crosses_the_cancel_is_forwarded():
     assert brief(fork.receive(0, 200)) == [("forward", 200), ("finished", 200)]
 
 
-def test_cancel_before_the_start_is_answered_at_once():
+def test_cancel_before_the_start_is_answered_at_once() -> None:
     fork = Fork(1, start=False)
     assert brief(fork.cancel(100.0)) == [("forward", 487), ("finished", 487)]
     fork.context.start(100.1)
     assert fork.events() == []
 
 
-def test_cancel_after_the_answer_changes_nothing():
+def test_cancel_after_the_answer_changes_nothing() -> None:
     fork = Fork(2)
     fork.events()
     fork.receive(0, 200)
     assert fork.cancel() == []
 
 
-def test_provisional_after_the_cancel_is_not_forwarded():
+def test_provisional_after_the_cancel_is_not_forwarded() -> None:
     fork = Fork(1)
     fork.events()
     fork.cancel()
@@ -461,7 +471,7 @@ def test_provisional_after_the_cancel_is_not_forwarded():
     assert fork.receive(0, 183) == []
 
 
-def test_branch_that_ignores_the_cancel_is_given_up():
+def test_branch_that_ignores_the_cancel_is_given_up() -> None:
     fork = Fork(1)
     fork.events()
     fork.receive(0, 180)
@@ -471,7 +481,7 @@ def test_branch_that_ignores_the_cancel_is_given_up():
     assert brief(fork.receive(0, 200, 150.0)) == [("abandon", 0)]
 
 
-def test_phone_that_rings_after_it_was_given_up_is_cancelled():
+def test_phone_that_rings_after_it_was_given_up_is_cancelled() -> None:
     fork = Fork(1)
     fork.events()
     fork.cancel(110.0)
@@ -480,7 +490,7 @@ def test_phone_that_rings_after_it_was_given_up_is_cancelled():
     assert fork.receive(0, 180, 151.0) == []
 
 
-def test_late_answer_is_absorbed_when_so_configured():
+def test_late_answer_is_absorbed_when_so_configured() -> None:
     fork = Fork(2, absorb_late_answers=True)
     fork.events()
     fork.receive(0, 180)
@@ -489,7 +499,7 @@ def test_late_answer_is_absorbed_when_so_configured():
     assert brief(fork.receive(1, 200)) == [("abandon", 1), ("finished", 200)]
 
 
-def test_answer_to_a_cancelled_call_is_absorbed_when_so_configured():
+def test_answer_to_a_cancelled_call_is_absorbed_when_so_configured() -> None:
     fork = Fork(1, absorb_late_answers=True)
     fork.events()
     fork.receive(0, 180)
@@ -501,7 +511,7 @@ def test_answer_to_a_cancelled_call_is_absorbed_when_so_configured():
 # Timers
 
 
-def test_timer_c_cancels_a_ringing_branch_and_its_487_counts_as_408():
+def test_timer_c_cancels_a_ringing_branch_and_its_487_counts_as_408() -> None:
     fork = Fork(1, 1)
     fork.events()
     fork.receive(0, 180, 150.0)
@@ -511,7 +521,7 @@ def test_timer_c_cancels_a_ringing_branch_and_its_487_counts_as_408():
     assert brief(fork.receive(1, 404, 337.0)) == [("forward", 404), ("finished", 404)]
 
 
-def test_timer_c_is_reset_by_101_to_199_only():
+def test_timer_c_is_reset_by_101_to_199_only() -> None:
     fork = Fork(1)
     fork.events()
     fork.receive(0, 100, 150.0)
@@ -520,13 +530,13 @@ def test_timer_c_is_reset_by_101_to_199_only():
     assert fork.context.deadline == 345.0
 
 
-def test_timer_c_without_provisional_is_408():
+def test_timer_c_without_provisional_is_408() -> None:
     fork = Fork(1)
     fork.events()
     assert brief(fork.timer(285.0)) == [("forward", 408), ("finished", 408)]
 
 
-def test_non_invite_branch_is_not_awaited_for_ever():
+def test_non_invite_branch_is_not_awaited_for_ever() -> None:
     fork = Fork(1, method="MESSAGE")
     fork.events()
     assert fork.context.deadline == 140.0
@@ -534,7 +544,7 @@ def test_non_invite_branch_is_not_awaited_for_ever():
     assert brief(fork.timer(140.0)) == [("forward", 408), ("finished", 408)]
 
 
-def test_group_wait_moves_on_and_a_late_answer_still_counts():
+def test_group_wait_moves_on_and_a_late_answer_still_counts() -> None:
     fork = Fork(1, 1, group_wait=20.0)
     fork.events()
     fork.receive(0, 180)
@@ -545,7 +555,7 @@ def test_group_wait_moves_on_and_a_late_answer_still_counts():
     assert brief(fork.receive(1, 487, 120.3)) == [("finished", 200)]
 
 
-def test_group_wait_does_not_cut_the_last_group():
+def test_group_wait_does_not_cut_the_last_group() -> None:
     fork = Fork(1, group_wait=20.0)
     fork.events()
     fork.receive(0, 180)
@@ -553,7 +563,7 @@ def test_group_wait_does_not_cut_the_last_group():
     assert fork.context.pending == (0,)
 
 
-def test_timer_after_the_end_does_nothing():
+def test_timer_after_the_end_does_nothing() -> None:
     fork = Fork(1)
     fork.events()
     fork.receive(0, 486)

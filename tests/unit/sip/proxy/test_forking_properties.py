@@ -39,7 +39,9 @@ class ForkingMachine(RuleBasedStateMachine):
         absorb=st.booleans(),
         group_wait=st.sampled_from([None, 20.0]),
     )
-    def begin(self, method, sizes, alternatives, absorb, group_wait):
+    def begin(
+        self, method: str, sizes: list[int], alternatives: int, absorb: bool, group_wait: float | None
+    ) -> None:
         self.invite = method == "INVITE"
         self.request = Request.create(
             method,
@@ -99,40 +101,40 @@ class ForkingMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.started)
     @rule(data=st.data(), status=st.sampled_from([100, 180, 183]))
-    def provisional(self, data, status):
+    def provisional(self, data: st.DataObject, status: int) -> None:
         self.from_phone(data.draw(st.sampled_from(self.started)), status, "p")
 
     @precondition(lambda self: self.started)
     @rule(data=st.data(), status=FINALS, tag=st.sampled_from(["x", "y"]))
-    def final(self, data, status, tag):
+    def final(self, data: st.DataObject, status: int, tag: str) -> None:
         self.from_phone(data.draw(st.sampled_from(self.started)), status, tag)
 
     @precondition(lambda self: self.started)
     @rule(data=st.data(), status=st.sampled_from([408, 430, 503]))
-    def failure(self, data, status):
+    def failure(self, data: st.DataObject, status: int) -> None:
         self.context.branch_failed(data.draw(st.sampled_from(self.started)), status, self.now)
         self.drain()
 
     @rule()
-    def caller_cancels(self):
+    def caller_cancels(self) -> None:
         if self.invite:
             self.context.cancel(self.now)
             self.drain()
 
     @rule()
-    def add_target(self):
+    def add_target(self) -> None:
         if len(self.started) < 20:
             self.context.add_targets([Target("sip:added@192.0.2.8")])
             self.drain()
 
     @rule(seconds=st.sampled_from([0.1, 5.0, 34.0, 200.0]))
-    def time_passes(self, seconds):
+    def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.context.handle_timer(self.now)
         self.drain()
 
     @invariant()
-    def answered_as_it_must(self):
+    def answered_as_it_must(self) -> None:
         failures = [status for status in self.final_responses if status >= 300]
         answers = len(self.final_responses) - len(failures)
         assert len(failures) <= 1
@@ -141,19 +143,19 @@ class ForkingMachine(RuleBasedStateMachine):
             assert answers <= 1
 
     @invariant()
-    def finished_means_all_ended(self):
+    def finished_means_all_ended(self) -> None:
         if self.finished:
             assert self.context.pending == ()
             assert self.context.deadline is None
             assert self.final_responses
 
     @invariant()
-    def unfinished_means_something_is_awaited(self):
+    def unfinished_means_something_is_awaited(self) -> None:
         if self.started and not self.finished:
             assert self.context.pending
             assert self.context.deadline is not None
 
-    def teardown(self):
+    def teardown(self) -> None:
         """Left alone, every context ends by its own deadlines."""
         if not hasattr(self, "context"):
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parley.sip.message import Request, make_response
+from parley.sip.message import Request, Response, make_response
 from parley.sip.proxy import (
     OutgoingVia,
     ProxyError,
@@ -14,11 +14,17 @@ from parley.sip.proxy import (
     prepare_request,
     preprocess_routes,
 )
+from parley.sip.uri import Uri
 
 VIA = OutgoingVia("TLS", "proxy.example.test:5061", "z9hG4bKnew")
 
 
-def make_request(method="INVITE", uri="sip:bob@example.test", extra=(), body=b"") -> Request:
+def make_request(
+    method: str = "INVITE",
+    uri: str = "sip:bob@example.test",
+    extra: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
+) -> Request:
     return Request.create(
         method,
         uri,
@@ -35,14 +41,14 @@ def make_request(method="INVITE", uri="sip:bob@example.test", extra=(), body=b""
     )
 
 
-def is_own(uri) -> bool:
+def is_own(uri: Uri) -> bool:
     return uri.host == "proxy.example.test"
 
 
 # Incoming routes
 
 
-def test_request_without_route_is_left_alone():
+def test_request_without_route_is_left_alone() -> None:
     request = make_request()
     before = bytes(request)
     plan = preprocess_routes(request, is_own)
@@ -50,7 +56,7 @@ def test_request_without_route_is_left_alone():
     assert bytes(request) == before
 
 
-def test_own_routes_are_taken_off_and_the_last_is_the_way_out():
+def test_own_routes_are_taken_off_and_the_last_is_the_way_out() -> None:
     request = make_request(
         extra=(
             (
@@ -69,19 +75,19 @@ def test_own_routes_are_taken_off_and_the_last_is_the_way_out():
     assert request.values("Route") == ["<sip:other.example.test;lr>", "<sip:again@proxy.example.test;lr>"]
 
 
-def test_last_own_route_leaves_no_header():
+def test_last_own_route_leaves_no_header() -> None:
     request = make_request(extra=(("Route", "<sip:proxy.example.test;lr>"),))
     preprocess_routes(request, is_own)
     assert request.get("Route") is None
 
 
-def test_foreign_routes_stay():
+def test_foreign_routes_stay() -> None:
     request = make_request(extra=(("Route", "<sip:other.example.test;lr>"),))
     assert preprocess_routes(request, is_own).own == ()
     assert request.values("Route") == ["<sip:other.example.test;lr>"]
 
 
-def test_strict_router_before_us_is_undone():
+def test_strict_router_before_us_is_undone() -> None:
     request = make_request(
         uri="sip:token@proxy.example.test;lr",
         extra=(("Route", "<sip:hop.example.test;lr>, <sip:bob@192.0.2.9>"),),
@@ -94,14 +100,14 @@ def test_strict_router_before_us_is_undone():
     assert request.values("Route") == ["<sip:hop.example.test;lr>"]
 
 
-def test_strict_router_with_a_single_route():
+def test_strict_router_with_a_single_route() -> None:
     request = make_request(uri="sip:token@proxy.example.test;lr", extra=(("Route", "<sip:bob@192.0.2.9>"),))
     assert preprocess_routes(request, is_own).strict
     assert request.uri_text == "sip:bob@192.0.2.9"
     assert request.get("Route") is None
 
 
-def test_own_request_uri_without_lr_is_a_user_of_ours():
+def test_own_request_uri_without_lr_is_a_user_of_ours() -> None:
     request = make_request(
         uri="sip:bob@proxy.example.test", extra=(("Route", "<sip:other.example.test;lr>"),)
     )
@@ -112,7 +118,7 @@ def test_own_request_uri_without_lr_is_a_user_of_ours():
 # Record-Route
 
 
-def test_two_sides_are_recorded_with_the_callees_on_top():
+def test_two_sides_are_recorded_with_the_callees_on_top() -> None:
     request = make_request(extra=(("Record-Route", "<sip:before.example.test;lr>"),))
     add_record_routes(
         request, "sip:i@proxy.example.test;transport=udp;lr", "sip:o@proxy.example.test;transport=tls;lr"
@@ -124,7 +130,7 @@ def test_two_sides_are_recorded_with_the_callees_on_top():
     ]
 
 
-def test_one_side_is_recorded_once():
+def test_one_side_is_recorded_once() -> None:
     request = make_request()
     add_record_routes(request, "sip:proxy.example.test;lr", "sip:proxy.example.test;lr")
     assert request.values("Record-Route") == ["<sip:proxy.example.test;lr>"]
@@ -133,7 +139,7 @@ def test_one_side_is_recorded_once():
 # The copy that leaves
 
 
-def test_copy_gets_uri_via_and_max_forwards_and_keeps_the_rest():
+def test_copy_gets_uri_via_and_max_forwards_and_keeps_the_rest() -> None:
     request = make_request(body=b"\x00\xffbinary")
     before = bytes(request)
     prepared = prepare_request(request, via=VIA, uri="sip:bob@192.0.2.9:5062;transport=tcp")
@@ -152,24 +158,24 @@ def test_copy_gets_uri_via_and_max_forwards_and_keeps_the_rest():
     assert copy.get("Max-Breadth") is None
 
 
-def test_max_forwards_is_lowered():
+def test_max_forwards_is_lowered() -> None:
     request = make_request(extra=(("Max-Forwards", "10"),))
     assert prepare_request(request, via=VIA).request.max_forwards == 9
 
 
-def test_used_up_max_forwards_cannot_leave():
+def test_used_up_max_forwards_cannot_leave() -> None:
     with pytest.raises(ProxyError) as caught:
         prepare_request(make_request(extra=(("Max-Forwards", "0"),)), via=VIA)
     assert caught.value.status == 483
 
 
-def test_via_without_rport():
+def test_via_without_rport() -> None:
     assert str(OutgoingVia("UDP", "[2001:db8::1]:5060", "z9hG4bKx", rport=False)) == (
         "SIP/2.0/UDP [2001:db8::1]:5060;branch=z9hG4bKx"
     )
 
 
-def test_breadth_and_record_route_are_put_on():
+def test_breadth_and_record_route_are_put_on() -> None:
     copy = prepare_request(
         make_request(extra=(("Max-Breadth", "60"),)),
         via=VIA,
@@ -183,7 +189,7 @@ def test_breadth_and_record_route_are_put_on():
     ]
 
 
-def test_path_becomes_route_and_the_next_hop():
+def test_path_becomes_route_and_the_next_hop() -> None:
     prepared = prepare_request(
         make_request(extra=(("Route", "<sip:old.example.test;lr>"),)),
         via=VIA,
@@ -198,7 +204,7 @@ def test_path_becomes_route_and_the_next_hop():
     assert prepared.next_hop.host == "edge1.example.test"
 
 
-def test_strict_next_hop_gets_the_request_uri():
+def test_strict_next_hop_gets_the_request_uri() -> None:
     request = make_request(extra=(("Route", "<sip:strict.example.test>, <sip:loose.example.test;lr>"),))
     prepared = prepare_request(request, via=VIA, uri="sip:bob@192.0.2.9")
     assert prepared.request.uri_text == "sip:strict.example.test"
@@ -206,7 +212,7 @@ def test_strict_next_hop_gets_the_request_uri():
     assert prepared.next_hop.host == "strict.example.test"
 
 
-def test_strict_next_hop_alone():
+def test_strict_next_hop_alone() -> None:
     request = make_request(extra=(("Route", "<sip:strict.example.test>"),))
     prepared = prepare_request(request, via=VIA, uri="sip:bob@192.0.2.9")
     assert prepared.request.uri_text == "sip:strict.example.test"
@@ -216,7 +222,7 @@ def test_strict_next_hop_alone():
 # Answers nobody waits for
 
 
-def abandoned():
+def abandoned() -> tuple[Request, Response]:
     request = make_request(extra=(("Record-Route", "<sip:before.example.test;lr>"),))
     sent = prepare_request(
         request,
@@ -234,7 +240,7 @@ def abandoned():
     return sent, response
 
 
-def test_late_answer_is_acknowledged_on_its_branch():
+def test_late_answer_is_acknowledged_on_its_branch() -> None:
     sent, response = abandoned()
     ack = make_ack(sent, response, via="SIP/2.0/TLS proxy.example.test:5061;branch=z9hG4bKack")
     assert ack.request.method == "ACK"
@@ -246,7 +252,7 @@ def test_late_answer_is_acknowledged_on_its_branch():
     assert ack.next_hop.host == "near.example.test"
 
 
-def test_late_answer_is_hung_up():
+def test_late_answer_is_hung_up() -> None:
     sent, response = abandoned()
     bye = make_bye(
         sent, response, via="SIP/2.0/TLS proxy.example.test:5061;branch=z9hG4bKbye", reason="SIP;cause=200"
@@ -257,7 +263,7 @@ def test_late_answer_is_hung_up():
     assert bye.request.call_id == "call-1"
 
 
-def test_answer_without_contact_is_ended_at_the_target():
+def test_answer_without_contact_is_ended_at_the_target() -> None:
     sent = prepare_request(make_request(), via=VIA, uri="sip:bob@192.0.2.9").request
     bye = make_bye(sent, make_response(sent, 200, to_tag="b1"), via=str(VIA))
     assert bye.request.uri_text == "sip:bob@192.0.2.9"

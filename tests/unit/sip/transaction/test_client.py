@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from parley.sip.message import Request, Response, make_response
@@ -42,18 +44,18 @@ def answer(request: Request, status: int) -> Response:
     return make_response(request, status, to_tag="b1")
 
 
-def started(method: str, *, reliable: bool = False, now: float = 100.0):
+def started(method: str, *, reliable: bool = False, now: float = 100.0) -> Any:
     transaction = client_transaction(make_request(method), reliable=reliable)
     transaction.start(now)
     transaction.events()
     return transaction
 
 
-def kinds(events) -> list[type]:
+def kinds(events: list[Any]) -> list[type]:
     return [type(event) for event in events]
 
 
-def fire_until(transaction, end: float) -> list[tuple[float, object]]:
+def fire_until(transaction: Any, end: float) -> list[tuple[float, Any]]:
     """Run the timers that are due before ``end`` and collect what they lead to."""
     happened = []
     while transaction.deadline is not None and transaction.deadline <= end:
@@ -63,7 +65,7 @@ def fire_until(transaction, end: float) -> list[tuple[float, object]]:
     return happened
 
 
-def test_start_sends_the_request():
+def test_start_sends_the_request() -> None:
     transaction = client_transaction(make_request(), reliable=False)
     transaction.start(100.0)
     assert transaction.events() == [SendMessage(transaction.request)]
@@ -71,18 +73,18 @@ def test_start_sends_the_request():
     assert transaction.events() == []
 
 
-def test_ack_has_no_transaction():
+def test_ack_has_no_transaction() -> None:
     with pytest.raises(TransactionError, match="an ACK has no transaction"):
         client_transaction(make_request("ACK"), reliable=False)
 
 
-def test_key_is_branch_and_method():
+def test_key_is_branch_and_method() -> None:
     request = make_request()
     assert client_key(request) == ("z9hG4bKclient1", "INVITE")
     assert client_key(answer(request, 180)) == client_key(request)
 
 
-def test_invite_is_retransmitted_with_doubling_intervals_then_times_out():
+def test_invite_is_retransmitted_with_doubling_intervals_then_times_out() -> None:
     transaction = started("INVITE")
     happened = fire_until(transaction, 1000.0)
     sends = [at for at, event in happened if isinstance(event, SendMessage)]
@@ -92,12 +94,12 @@ def test_invite_is_retransmitted_with_doubling_intervals_then_times_out():
     assert transaction.deadline is None
 
 
-def test_invite_over_a_reliable_transport_is_not_retransmitted():
+def test_invite_over_a_reliable_transport_is_not_retransmitted() -> None:
     happened = fire_until(started("INVITE", reliable=True), 1000.0)
     assert happened == [(132.0, TimedOut()), (132.0, Terminated())]
 
 
-def test_provisional_stops_retransmissions_and_the_timeout():
+def test_provisional_stops_retransmissions_and_the_timeout() -> None:
     transaction = started("INVITE")
     response = answer(transaction.request, 180)
     transaction.receive_response(response, 100.3)
@@ -106,7 +108,7 @@ def test_provisional_stops_retransmissions_and_the_timeout():
     assert transaction.deadline is None
 
 
-def test_every_provisional_is_passed_on():
+def test_every_provisional_is_passed_on() -> None:
     transaction = started("INVITE")
     for status in (100, 180, 183):
         transaction.receive_response(answer(transaction.request, status), 101.0)
@@ -114,7 +116,7 @@ def test_every_provisional_is_passed_on():
 
 
 @pytest.mark.parametrize("provisional", [False, True])
-def test_2xx_to_invite_is_accepted_and_its_retransmissions_passed_on(provisional):
+def test_2xx_to_invite_is_accepted_and_its_retransmissions_passed_on(provisional: bool) -> None:
     transaction = started("INVITE")
     if provisional:
         transaction.receive_response(answer(transaction.request, 180), 101.0)
@@ -127,7 +129,7 @@ def test_2xx_to_invite_is_accepted_and_its_retransmissions_passed_on(provisional
 
 
 @pytest.mark.parametrize("status", [180, 486])
-def test_accepted_absorbs_everything_else(status):
+def test_accepted_absorbs_everything_else(status: int) -> None:
     transaction = started("INVITE")
     transaction.receive_response(answer(transaction.request, 200), 102.0)
     transaction.events()
@@ -136,7 +138,7 @@ def test_accepted_absorbs_everything_else(status):
     assert transaction.state is State.ACCEPTED
 
 
-def test_failure_is_acknowledged_hop_by_hop():
+def test_failure_is_acknowledged_hop_by_hop() -> None:
     transaction = started("INVITE")
     response = answer(transaction.request, 486)
     transaction.receive_response(response, 101.0)
@@ -154,7 +156,7 @@ def test_failure_is_acknowledged_hop_by_hop():
     assert transaction.state is State.COMPLETED
 
 
-def test_completed_repeats_the_ack_and_ends_after_timer_d():
+def test_completed_repeats_the_ack_and_ends_after_timer_d() -> None:
     transaction = started("INVITE")
     transaction.receive_response(answer(transaction.request, 486), 101.0)
     ack = transaction.events()[1].message
@@ -166,13 +168,13 @@ def test_completed_repeats_the_ack_and_ends_after_timer_d():
     assert fire_until(transaction, 1000.0) == [(133.0, Terminated())]
 
 
-def test_failure_over_a_reliable_transport_ends_at_once():
+def test_failure_over_a_reliable_transport_ends_at_once() -> None:
     transaction = started("INVITE", reliable=True)
     transaction.receive_response(answer(transaction.request, 404), 101.0)
     assert kinds(transaction.events()) == [ResponseReceived, SendMessage, Terminated]
 
 
-def test_cancel_copies_what_names_the_invite():
+def test_cancel_copies_what_names_the_invite() -> None:
     transaction = started("INVITE")
     transaction.receive_response(answer(transaction.request, 180), 101.0)
     cancel = transaction.cancel(110.0, 'SIP ;cause=200 ;text="Call completed elsewhere"')
@@ -187,13 +189,13 @@ def test_cancel_copies_what_names_the_invite():
     assert cancel.get("Reason") == 'SIP ;cause=200 ;text="Call completed elsewhere"'
 
 
-def test_cancel_carries_no_reason_unless_given():
+def test_cancel_carries_no_reason_unless_given() -> None:
     transaction = started("INVITE")
     transaction.receive_response(answer(transaction.request, 180), 101.0)
     assert transaction.cancel(110.0).get("Reason") is None
 
 
-def test_cancelled_invite_is_given_up_when_nothing_follows():
+def test_cancelled_invite_is_given_up_when_nothing_follows() -> None:
     transaction = started("INVITE")
     transaction.receive_response(answer(transaction.request, 180), 101.0)
     first = transaction.cancel(110.0)
@@ -202,7 +204,7 @@ def test_cancelled_invite_is_given_up_when_nothing_follows():
     assert fire_until(transaction, 1000.0) == [(142.0, TimedOut()), (142.0, Terminated())]
 
 
-def test_provisional_after_cancel_does_not_prolong_the_wait():
+def test_provisional_after_cancel_does_not_prolong_the_wait() -> None:
     transaction = started("INVITE")
     transaction.receive_response(answer(transaction.request, 180), 101.0)
     transaction.cancel(110.0)
@@ -210,13 +212,13 @@ def test_provisional_after_cancel_does_not_prolong_the_wait():
     assert transaction.deadline == 142.0
 
 
-def test_cancel_needs_a_provisional_response():
+def test_cancel_needs_a_provisional_response() -> None:
     with pytest.raises(TransactionError, match="an INVITE in state calling cannot be cancelled"):
         started("INVITE").cancel(101.0)
 
 
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
-def test_transport_failure_ends_the_transaction_once(method):
+def test_transport_failure_ends_the_transaction_once(method: str) -> None:
     transaction = started(method)
     transaction.transport_failed(100.1)
     transaction.transport_failed(100.2)
@@ -225,27 +227,27 @@ def test_transport_failure_ends_the_transaction_once(method):
     assert transaction.events() == []
 
 
-def test_abandon_tells_only_the_end():
+def test_abandon_tells_only_the_end() -> None:
     transaction = started("INVITE")
     transaction.abandon()
     assert transaction.events() == [Terminated()]
 
 
-def test_non_invite_is_retransmitted_up_to_t2_then_times_out():
+def test_non_invite_is_retransmitted_up_to_t2_then_times_out() -> None:
     happened = fire_until(started("OPTIONS"), 1000.0)
     sends = [at for at, event in happened if isinstance(event, SendMessage)]
     assert sends == [100.5, 101.5, 103.5, 107.5, 111.5, 115.5, 119.5, 123.5, 127.5, 131.5]
     assert happened[-2:] == [(132.0, TimedOut()), (132.0, Terminated())]
 
 
-def test_non_invite_over_a_reliable_transport_waits_only():
+def test_non_invite_over_a_reliable_transport_waits_only() -> None:
     assert fire_until(started("MESSAGE", reliable=True), 1000.0) == [
         (132.0, TimedOut()),
         (132.0, Terminated()),
     ]
 
 
-def test_non_invite_provisional_slows_retransmissions_to_t2():
+def test_non_invite_provisional_slows_retransmissions_to_t2() -> None:
     transaction = started("OPTIONS")
     transaction.receive_response(answer(transaction.request, 100), 100.2)
     assert kinds(transaction.events()) == [ResponseReceived]
@@ -256,7 +258,7 @@ def test_non_invite_provisional_slows_retransmissions_to_t2():
 
 @pytest.mark.parametrize("status", [200, 302, 404, 503, 603])
 @pytest.mark.parametrize("provisional", [False, True])
-def test_non_invite_final_is_passed_once_and_absorbed_for_timer_k(status, provisional):
+def test_non_invite_final_is_passed_once_and_absorbed_for_timer_k(status: int, provisional: bool) -> None:
     transaction = started("OPTIONS")
     if provisional:
         transaction.receive_response(answer(transaction.request, 100), 100.5)
@@ -269,13 +271,13 @@ def test_non_invite_final_is_passed_once_and_absorbed_for_timer_k(status, provis
     assert fire_until(transaction, 1000.0) == [(106.0, Terminated())]
 
 
-def test_non_invite_final_over_a_reliable_transport_ends_at_once():
+def test_non_invite_final_over_a_reliable_transport_ends_at_once() -> None:
     transaction = started("BYE", reliable=True)
     transaction.receive_response(answer(transaction.request, 200), 101.0)
     assert kinds(transaction.events()) == [ResponseReceived, Terminated]
 
 
-def test_timer_called_early_does_nothing():
+def test_timer_called_early_does_nothing() -> None:
     transaction = started("INVITE")
     transaction.handle_timer(100.4)
     assert transaction.events() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -41,15 +42,15 @@ def make_request(method: str = "INVITE", via: str = RFC3261_VIA, to_tag: str = "
     )
 
 
-def make_server(method: str = "INVITE", *, reliable: bool = False, via: str = RFC3261_VIA):
+def make_server(method: str = "INVITE", *, reliable: bool = False, via: str = RFC3261_VIA) -> Any:
     return server_transaction(make_request(method, via), "flow-1", 100.0, reliable=reliable)
 
 
-def answer(transaction, status: int) -> Response:
+def answer(transaction: Any, status: int) -> Response:
     return make_response(transaction.request, status, to_tag="b1")
 
 
-def fire_until(transaction, end: float) -> list[tuple[float, object]]:
+def fire_until(transaction: Any, end: float) -> list[tuple[float, Any]]:
     happened = []
     while transaction.deadline is not None and transaction.deadline <= end:
         now = transaction.deadline
@@ -58,7 +59,7 @@ def fire_until(transaction, end: float) -> list[tuple[float, object]]:
     return happened
 
 
-def test_invite_gets_100_after_200_ms():
+def test_invite_gets_100_after_200_ms() -> None:
     transaction = make_server()
     assert transaction.events() == []
     [(at, event)] = fire_until(transaction, 500.0)
@@ -67,34 +68,34 @@ def test_invite_gets_100_after_200_ms():
     assert transaction.deadline is None
 
 
-def test_invite_answered_in_time_gets_no_100():
+def test_invite_answered_in_time_gets_no_100() -> None:
     transaction = make_server()
     transaction.send_response(answer(transaction, 180), 100.1)
     transaction.events()
     assert fire_until(transaction, 500.0) == []
 
 
-def test_100_at_once_when_asked_for():
+def test_100_at_once_when_asked_for() -> None:
     timers = replace(DEFAULT_TIMERS, trying_after=0.0)
     transaction = server_transaction(make_request(), "flow-1", 100.0, reliable=False, timers=timers)
-    [event] = transaction.events()
+    event: Any = transaction.events()[0]
     assert event.message.status == 100
     assert transaction.deadline is None
 
 
-def test_100_left_to_the_user():
+def test_100_left_to_the_user() -> None:
     timers = replace(DEFAULT_TIMERS, trying_after=None)
     transaction = server_transaction(make_request(), "flow-1", 100.0, reliable=False, timers=timers)
     assert transaction.deadline is None
 
 
-def test_retransmitted_invite_without_response_is_absorbed():
+def test_retransmitted_invite_without_response_is_absorbed() -> None:
     transaction = make_server()
     transaction.receive_request(make_request(), 100.1)
     assert transaction.events() == []
 
 
-def test_retransmitted_invite_is_answered_with_the_last_provisional():
+def test_retransmitted_invite_is_answered_with_the_last_provisional() -> None:
     transaction = make_server()
     transaction.send_response(answer(transaction, 180), 100.1)
     ringing = answer(transaction, 183)
@@ -104,7 +105,7 @@ def test_retransmitted_invite_is_answered_with_the_last_provisional():
     assert transaction.events() == [SendMessage(ringing, retransmission=True)]
 
 
-def test_2xx_leads_to_accepted_for_timer_l():
+def test_2xx_leads_to_accepted_for_timer_l() -> None:
     transaction = make_server()
     response = answer(transaction, 200)
     transaction.send_response(response, 101.0)
@@ -114,7 +115,7 @@ def test_2xx_leads_to_accepted_for_timer_l():
     assert fire_until(transaction, 1000.0) == [(133.0, Terminated())]
 
 
-def test_accepted_absorbs_invites_and_passes_further_2xx():
+def test_accepted_absorbs_invites_and_passes_further_2xx() -> None:
     transaction = make_server()
     transaction.send_response(answer(transaction, 200), 101.0)
     transaction.events()
@@ -127,7 +128,7 @@ def test_accepted_absorbs_invites_and_passes_further_2xx():
     assert transaction.events() == [SendMessage(second)]
 
 
-def test_ack_for_2xx_without_branch_goes_end_to_end():
+def test_ack_for_2xx_without_branch_goes_end_to_end() -> None:
     transaction = make_server(via=RFC2543_VIA, reliable=True)
     transaction.send_response(answer(transaction, 200), 101.0)
     transaction.events()
@@ -137,7 +138,7 @@ def test_ack_for_2xx_without_branch_goes_end_to_end():
     assert transaction.state is State.ACCEPTED
 
 
-def test_failure_is_retransmitted_until_timer_h():
+def test_failure_is_retransmitted_until_timer_h() -> None:
     transaction = make_server()
     transaction.send_response(answer(transaction, 486), 101.0)
     transaction.events()
@@ -148,14 +149,14 @@ def test_failure_is_retransmitted_until_timer_h():
     assert happened[-2:] == [(133.0, TimedOut()), (133.0, Terminated())]
 
 
-def test_failure_over_a_reliable_transport_waits_for_the_ack_only():
+def test_failure_over_a_reliable_transport_waits_for_the_ack_only() -> None:
     transaction = make_server(reliable=True)
     transaction.send_response(answer(transaction, 486), 101.0)
     transaction.events()
     assert fire_until(transaction, 1000.0) == [(133.0, TimedOut()), (133.0, Terminated())]
 
 
-def test_completed_answers_a_retransmitted_invite():
+def test_completed_answers_a_retransmitted_invite() -> None:
     transaction = make_server()
     response = answer(transaction, 486)
     transaction.send_response(response, 101.0)
@@ -165,7 +166,7 @@ def test_completed_answers_a_retransmitted_invite():
     assert transaction.events() == [SendMessage(response, retransmission=True)]
 
 
-def test_ack_confirms_a_failure_and_timer_i_ends_it():
+def test_ack_confirms_a_failure_and_timer_i_ends_it() -> None:
     transaction = make_server()
     transaction.send_response(answer(transaction, 486), 101.0)
     transaction.events()
@@ -179,7 +180,7 @@ def test_ack_confirms_a_failure_and_timer_i_ends_it():
     assert fire_until(transaction, 1000.0) == [(106.2, Terminated())]
 
 
-def test_ack_over_a_reliable_transport_ends_at_once():
+def test_ack_over_a_reliable_transport_ends_at_once() -> None:
     transaction = make_server(reliable=True)
     transaction.send_response(answer(transaction, 486), 101.0)
     transaction.events()
@@ -188,7 +189,7 @@ def test_ack_over_a_reliable_transport_ends_at_once():
     assert transaction.events() == [AckReceived(ack, end_to_end=False), Terminated()]
 
 
-def test_ack_of_an_old_client_must_carry_the_tag_of_the_response():
+def test_ack_of_an_old_client_must_carry_the_tag_of_the_response() -> None:
     transaction = make_server(via=RFC2543_VIA)
     transaction.send_response(answer(transaction, 486), 101.0)
     transaction.events()
@@ -198,14 +199,14 @@ def test_ack_of_an_old_client_must_carry_the_tag_of_the_response():
     assert transaction.state is State.CONFIRMED
 
 
-def test_ack_before_any_final_response_is_ignored():
+def test_ack_before_any_final_response_is_ignored() -> None:
     transaction = make_server()
     transaction.receive_request(make_request("ACK"), 100.1)
     assert transaction.events() == []
     assert transaction.state is State.PROCEEDING
 
 
-def test_cancel_is_told_once():
+def test_cancel_is_told_once() -> None:
     transaction = make_server()
     cancel = make_request("CANCEL")
     assert transaction.receive_cancel(cancel, 101.0)
@@ -215,7 +216,7 @@ def test_cancel_is_told_once():
 
 
 @pytest.mark.parametrize("status", [200, 486])
-def test_cancel_after_a_final_response_changes_nothing(status):
+def test_cancel_after_a_final_response_changes_nothing(status: int) -> None:
     transaction = make_server()
     transaction.send_response(answer(transaction, status), 101.0)
     transaction.events()
@@ -223,7 +224,7 @@ def test_cancel_after_a_final_response_changes_nothing(status):
     assert transaction.events() == []
 
 
-def test_invite_survives_a_send_error():
+def test_invite_survives_a_send_error() -> None:
     transaction = make_server()
     transaction.send_response(answer(transaction, 486), 101.0)
     transaction.events()
@@ -232,7 +233,7 @@ def test_invite_survives_a_send_error():
     assert transaction.state is State.COMPLETED
 
 
-def test_non_invite_ends_by_a_send_error():
+def test_non_invite_ends_by_a_send_error() -> None:
     transaction = make_server("MESSAGE")
     transaction.send_response(answer(transaction, 200), 101.0)
     transaction.events()
@@ -240,7 +241,7 @@ def test_non_invite_ends_by_a_send_error():
     assert transaction.events() == [TransportFailed(), Terminated()]
 
 
-def test_non_invite_trying_absorbs_retransmissions_and_waits_for_ever():
+def test_non_invite_trying_absorbs_retransmissions_and_waits_for_ever() -> None:
     transaction = make_server("MESSAGE")
     transaction.receive_request(make_request("MESSAGE"), 100.5)
     assert transaction.events() == []
@@ -248,7 +249,7 @@ def test_non_invite_trying_absorbs_retransmissions_and_waits_for_ever():
     assert transaction.deadline is None
 
 
-def test_non_invite_provisional_is_repeated_for_retransmissions():
+def test_non_invite_provisional_is_repeated_for_retransmissions() -> None:
     transaction = make_server("MESSAGE")
     response = answer(transaction, 100)
     transaction.send_response(response, 103.0)
@@ -258,7 +259,7 @@ def test_non_invite_provisional_is_repeated_for_retransmissions():
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 503, 603])
-def test_non_invite_final_is_repeated_until_timer_j(status):
+def test_non_invite_final_is_repeated_until_timer_j(status: int) -> None:
     transaction = make_server("MESSAGE")
     response = answer(transaction, status)
     transaction.send_response(response, 101.0)
@@ -269,7 +270,7 @@ def test_non_invite_final_is_repeated_until_timer_j(status):
     assert fire_until(transaction, 1000.0) == [(133.0, Terminated())]
 
 
-def test_non_invite_final_over_a_reliable_transport_ends_at_once():
+def test_non_invite_final_over_a_reliable_transport_ends_at_once() -> None:
     transaction = make_server("MESSAGE", reliable=True)
     response = answer(transaction, 200)
     transaction.send_response(response, 101.0)
@@ -279,6 +280,6 @@ def test_non_invite_final_over_a_reliable_transport_ends_at_once():
     assert transaction.events() == []
 
 
-def test_ack_makes_no_transaction():
+def test_ack_makes_no_transaction() -> None:
     with pytest.raises(TransactionError, match="an ACK makes no transaction"):
         make_server("ACK")

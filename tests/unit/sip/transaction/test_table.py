@@ -43,7 +43,7 @@ def make_request(
     )
 
 
-def test_retransmission_has_the_same_key_even_with_received_added():
+def test_retransmission_has_the_same_key_even_with_received_added() -> None:
     second = make_request(via="SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx1;received=198.51.100.7;rport=4711")
     assert server_key(make_request(), 1) == server_key(second, 1)
 
@@ -56,17 +56,17 @@ def test_retransmission_has_the_same_key_even_with_received_added():
         "SIP/2.0/UDP 192.0.2.1:5062;branch=z9hG4bKx1",
     ],
 )
-def test_branch_and_sent_by_tell_transactions_apart(other):
+def test_branch_and_sent_by_tell_transactions_apart(other: str) -> None:
     assert server_key(make_request(), 1) != server_key(make_request(via=other), 1)
 
 
 @pytest.mark.parametrize("via", ["SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx1", OLD_VIA])
-def test_the_flow_tells_clients_apart_that_send_the_same(via):
+def test_the_flow_tells_clients_apart_that_send_the_same(via: str) -> None:
     assert server_key(make_request(via=via), "flow-1") != server_key(make_request(via=via), "flow-2")
 
 
 @pytest.mark.parametrize("via", ["SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx1", OLD_VIA])
-def test_ack_and_cancel_lead_to_the_invite(via):
+def test_ack_and_cancel_lead_to_the_invite(via: str) -> None:
     key = server_key(make_request(via=via), 1)
     assert server_key(make_request("ACK", via, to="<sip:bob@example.test>;tag=b1"), 1) == key
     cancel = make_request("CANCEL", via)
@@ -75,7 +75,7 @@ def test_ack_and_cancel_lead_to_the_invite(via):
 
 
 @pytest.mark.parametrize("branch", ["", ";branch=1", ";branch=z9hG4bK"])
-def test_requests_without_a_real_branch_are_told_apart_by_their_headers(branch):
+def test_requests_without_a_real_branch_are_told_apart_by_their_headers(branch: str) -> None:
     via = OLD_VIA + branch
     key = server_key(make_request("INFO", via), 1)
     assert server_key(make_request("INFO", via), 1) == key
@@ -85,7 +85,7 @@ def test_requests_without_a_real_branch_are_told_apart_by_their_headers(branch):
     assert server_key(make_request("BYE", via), 1) != key
 
 
-def test_table_finds_servers_by_request_and_flow():
+def test_table_finds_servers_by_request_and_flow() -> None:
     table = TransactionTable()
     transaction = server_transaction(make_request(), "flow-1", 10.0, reliable=False)
     assert table.add(transaction)
@@ -97,13 +97,13 @@ def test_table_finds_servers_by_request_and_flow():
     assert (table.servers, table.clients, len(table)) == (1, 0, 1)
 
 
-def test_cancel_finds_no_other_method():
+def test_cancel_finds_no_other_method() -> None:
     table = TransactionTable()
     table.add(server_transaction(make_request("MESSAGE"), "flow-1", 10.0, reliable=False))
     assert table.find_cancelled(make_request("CANCEL"), "flow-1") is None
 
 
-def test_table_finds_clients_by_response():
+def test_table_finds_clients_by_response() -> None:
     table = TransactionTable()
     request = make_request()
     transaction = client_transaction(request, reliable=True)
@@ -114,7 +114,7 @@ def test_table_finds_clients_by_response():
     assert table.find_client(make_response(other, 180)) is None
 
 
-def test_taken_keys_are_refused():
+def test_taken_keys_are_refused() -> None:
     table = TransactionTable()
     table.add(server_transaction(make_request(), 1, 10.0, reliable=False))
     with pytest.raises(TransactionError, match="exists already"):
@@ -124,7 +124,7 @@ def test_taken_keys_are_refused():
         table.add(client_transaction(make_request(), reliable=False))
 
 
-def test_limit_refuses_and_counts():
+def test_limit_refuses_and_counts() -> None:
     table = TransactionTable(limit=1)
     assert table.add(server_transaction(make_request(), 1, 10.0, reliable=False))
     assert not table.add(server_transaction(make_request(), 2, 10.0, reliable=False))
@@ -133,7 +133,7 @@ def test_limit_refuses_and_counts():
     assert len(table) == 1
 
 
-def test_terminated_transactions_are_forgotten():
+def test_terminated_transactions_are_forgotten() -> None:
     table = TransactionTable()
     server = server_transaction(make_request("MESSAGE"), 1, 10.0, reliable=True)
     client = client_transaction(make_request("MESSAGE"), reliable=True)
@@ -151,7 +151,7 @@ def test_terminated_transactions_are_forgotten():
     assert table.next_deadline() is None
 
 
-def test_expire_runs_due_timers_and_reschedules():
+def test_expire_runs_due_timers_and_reschedules() -> None:
     table = TransactionTable()
     client = client_transaction(make_request("MESSAGE"), reliable=False)
     client.start(10.0)
@@ -164,7 +164,7 @@ def test_expire_runs_due_timers_and_reschedules():
     assert table.next_deadline() == 11.5
 
 
-def test_expire_forgets_what_ends():
+def test_expire_forgets_what_ends() -> None:
     table = TransactionTable()
     client = client_transaction(make_request("MESSAGE"), reliable=True)
     client.start(10.0)
@@ -175,7 +175,7 @@ def test_expire_forgets_what_ends():
     assert table.expire(1000.0) == []
 
 
-def test_heap_returns_items_in_order_of_their_latest_deadline():
+def test_heap_returns_items_in_order_of_their_latest_deadline() -> None:
     heap: DeadlineHeap[str] = DeadlineHeap()
     first, second, third = heap.add("first", 1.0), heap.add("second", 2.0), heap.add("third", 3.0)
     heap.reschedule(first, 5.0)
@@ -187,7 +187,7 @@ def test_heap_returns_items_in_order_of_their_latest_deadline():
     assert len(heap) == 3
 
 
-def test_heap_keeps_a_popped_item_until_removed():
+def test_heap_keeps_a_popped_item_until_removed() -> None:
     heap: DeadlineHeap[str] = DeadlineHeap()
     item = heap.add("item", 1.0)
     assert heap.pop_due(1.0) == ["item"]
@@ -201,7 +201,7 @@ def test_heap_keeps_a_popped_item_until_removed():
     assert len(heap) == 0
 
 
-def test_heap_does_not_grow_with_removed_items():
+def test_heap_does_not_grow_with_removed_items() -> None:
     heap: DeadlineHeap[int] = DeadlineHeap()
     keep = heap.add(-1, 1e9)
     for number in range(20_000):
@@ -212,7 +212,7 @@ def test_heap_does_not_grow_with_removed_items():
     heap.remove(keep)
 
 
-def test_heap_does_not_grow_with_rescheduling():
+def test_heap_does_not_grow_with_rescheduling() -> None:
     heap: DeadlineHeap[int] = DeadlineHeap()
     item = heap.add(0, 1.0)
     for step in range(20_000):
