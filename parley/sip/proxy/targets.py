@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Target:
     q: float = 1.0
     route: tuple[str, ...] = ()
     """Route values to put on, first hop first (the Path the contact was registered with, RFC 3327)."""
-    flow: object = None
+    flow: Any = None
     """What the shell needs to reach it (a flow token, a resolved next hop); never looked at here."""
     alternatives: tuple[Target, ...] = ()
     """Other flows to the same device, best first, tried one after the other when this one fails."""

@@ -47,9 +47,7 @@ def _check_syntax(request: Request) -> ProxyError | None:
     """Touch every header the proxy needs: an unreadable or missing one raises SipParseError (400)."""
     if request.cseq.method != request.method:
         return ProxyError(400, "CSeq Method Does Not Match")
-    if not request.call_id:
-        return ProxyError(400, "Missing Call-ID")
-    _ = (request.via, request.from_, request.to, request.uri)
+    _ = (request.via, request.from_, request.to, request.call_id, request.uri)
     return None
 
 
