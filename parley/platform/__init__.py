@@ -1,0 +1,1 @@
+"""What every service stands on: configuration, lifecycle, rpc, store, events, telemetry, TLS."""
