@@ -1,0 +1,1 @@
+"""Facts between services: one interface, on Redis Streams or on Kafka."""

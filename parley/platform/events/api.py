@@ -1,0 +1,67 @@
+"""The event bus that services see.
+
+Order holds for the events of one key. A subscription with a group shares the events among its members, each event at
+least once: it is acknowledged after the handler returned. A subscription without a group sees every event published
+since it began, in every process. A handler that keeps failing on an event does not hold up the others: after some tries
+the event goes to the topic ``<topic>.dead``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from google.protobuf.message import Message as ProtoMessage
+from prometheus_client import Counter
+
+PUBLISHED: Final = Counter("parley_events_published_total", "Events the bus took", ["topic", "outcome"])
+HANDLED: Final = Counter("parley_events_handled_total", "Events handled, by outcome", ["topic", "outcome"])
+
+MAX_TRIES: Final = 5
+DEAD_SUFFIX: Final = ".dead"
+
+
+class EventBusError(Exception):
+    """The bus did not take an event; it may be published again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact as it was received."""
+
+    topic: str
+    key: str
+    message: Any
+    """The protobuf message, of the type that was subscribed for."""
+    traceparent: str
+    """Of the span that published it: to link, not to continue."""
+    published_at_ms: int
+
+
+Handler = Callable[[Event], Awaitable[None]]
+
+
+class Subscription(Protocol):
+    """A running subscription."""
+
+    async def stop(self) -> None:
+        """Ends it; the event that is being handled is handled first, or again by another member."""
+
+
+class EventBus(Protocol):
+    """Publishes and subscribes; made by `parley.platform.events.factory`."""
+
+    async def start(self) -> None:
+        """Begins; never waits for a bus that is away."""
+
+    async def stop(self) -> None:
+        """Ends all subscriptions."""
+
+    async def publish(self, topic: str, key: str, message: ProtoMessage, *, traceparent: str = "") -> None:
+        """Returns when the bus has the event. Raises EventBusError."""
+
+    def subscribe(
+        self, topic: str, message_type: type[ProtoMessage], handler: Handler, *, group: str | None = None
+    ) -> Subscription:
+        """Calls ``handler`` for each event of a topic, one at a time for a key; see the module for ``group``."""
