@@ -1,0 +1,1 @@
+"""NTLM: so far the hash that NT passwords are kept as."""

@@ -1,0 +1,1 @@
+"""The registrar: which endpoints an address of record is reached at."""
