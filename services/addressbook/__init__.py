@@ -1,0 +1,1 @@
+"""The address book: users of the domains, and what they sign in with."""

@@ -1,0 +1,63 @@
+"""Wires the address book."""
+
+from __future__ import annotations
+
+from parley.platform.keys import derive_key
+from parley.platform.lifecycle import ServiceContext
+from parley.platform.outbox import OutboxRelay
+from parley.proto.addressbook.v1.addressbook_pb2_grpc import add_AddressBookServicer_to_server
+from services.addressbook.config import AddressBookConfig
+from services.addressbook.credentials import Vault
+from services.addressbook.demo import demo_password, ensure_demo_users
+from services.addressbook.repository import OUTBOX, UserRepository, decode_event
+from services.addressbook.service import AddressBookSurface
+
+
+class AddressBookService:
+    """See `parley.platform.lifecycle.Service`."""
+
+    name = "addressbook"
+    config_model = AddressBookConfig
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self.config = context.settings.section(self.name, AddressBookConfig)
+        self._ready = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has started."""
+        return self._ready
+
+    def register(self) -> None:
+        """Puts the gRPC surface up."""
+        context = self._context
+        vault = Vault(derive_key(context.master_key, "credentials"))
+        self._relay = OutboxRelay(self.name, context.store, context.events, [OUTBOX], decode_event)
+        self._surface = AddressBookSurface(
+            self.config, UserRepository(context.store), vault, context.clock, context.tracer, self._relay.wake
+        )
+        context.rpc.add_service(
+            add_AddressBookServicer_to_server, self._surface, "parley.addressbook.v1.AddressBook"
+        )
+
+    async def start(self) -> None:
+        """Begins to relay events, and makes the demo users if wanted."""
+        self._context.tasks.spawn("addressbook outbox", self._relay.run())
+        if self.config.demo:
+            folder = self._context.platform.data_folder
+            password, changed = demo_password(folder, self.config.demo_password.get_secret_value())
+            await ensure_demo_users(self._surface, self.config.domains[0], password, changed=changed)
+        self._ready = True
+
+    async def drain(self, seconds: float) -> None:
+        """Nothing to wait for: every call is short."""
+        self._ready = False
+
+    def cancel_drain(self) -> None:
+        """Takes work again."""
+        self._ready = True
+
+    async def stop(self) -> None:
+        """Its tasks end with the process."""
+        self._ready = False

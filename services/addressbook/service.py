@@ -1,0 +1,265 @@
+"""The gRPC surface of the address book (proto parley.addressbook.v1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from grpc import StatusCode
+
+from parley.platform.clock import Clock
+from parley.platform.rpc.batch import batch_handler
+from parley.platform.rpc.errors import RpcError
+from parley.platform.store.errors import StoreError
+from parley.platform.telemetry.tracing import Tracer
+from parley.proto.addressbook.v1 import addressbook_pb2 as pb
+from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookServicer
+from parley.proto.events.v1.user_pb2 import UserChanged
+from parley.proto.sip.v1.message_pb2 import ItemStatus
+from services.addressbook.config import AddressBookConfig
+from services.addressbook.credentials import PasswordError, Vault, derive
+from services.addressbook.repository import (
+    OUTBOX,
+    Absent,
+    Conflict,
+    Exists,
+    LoginTaken,
+    StoredUser,
+    UserRepository,
+)
+from services.addressbook.users import (
+    UserError,
+    check_display_name,
+    check_login_names,
+    digest_logins,
+    login_key,
+    normal_address,
+)
+
+_CHANGE_TRIES = 3
+
+
+class AddressBookSurface(AddressBookServicer):
+    """Credentials in batches, users one by one."""
+
+    def __init__(
+        self,
+        config: AddressBookConfig,
+        repository: UserRepository,
+        vault: Vault,
+        clock: Clock,
+        tracer: Tracer,
+        on_events: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._repository = repository
+        self._vault = vault
+        self._clock = clock
+        self._tracer = tracer
+        self._on_events = on_events
+        self.GetCredentials: Any = batch_handler(self.get_credentials, pb.GetCredentialsResponse)
+
+    # Credentials
+
+    async def get_credentials(self, items: Sequence[pb.CredentialsLookup]) -> Sequence[pb.CredentialsResult]:
+        """What the users of some logins sign in with."""
+        spans = [
+            self._tracer.start("addressbook.credentials", kind="server", parent=item.traceparent)
+            for item in (items if self._tracer.enabled else ())
+        ]
+        try:
+            addresses = await self._repository.addresses_of([login_key(item.login, item.realm) for item in items])
+            known = [address for address in addresses if address is not None]
+            found = dict(zip(known, await self._repository.get_many(known), strict=True)) if known else {}
+        except StoreError as error:
+            raise RpcError(StatusCode.UNAVAILABLE, f"the store is away: {error}") from None
+        finally:
+            for span in spans:
+                span.end()
+        return [
+            self._credentials(item, found.get(address) if address is not None else None)
+            for item, address in zip(items, addresses, strict=True)
+        ]
+
+    def _credentials(
+        self, item: pb.CredentialsLookup, stored: StoredUser | None | StoreError
+    ) -> pb.CredentialsResult:
+        if isinstance(stored, StoreError):
+            return _failed(item, StatusCode.UNAVAILABLE, "the store is away")
+        if stored is None:
+            return _failed(item, StatusCode.NOT_FOUND, "no such user")
+        user = stored.user
+        try:
+            opened = self._vault.open(stored.credentials, user.address)
+        except ValueError as error:
+            return _failed(item, StatusCode.FAILED_PRECONDITION, f"credentials cannot be read: {error}")
+        secrets = opened.digests.get(item.login)
+        return pb.CredentialsResult(
+            id=item.id,
+            credentials=pb.Credentials(
+                address=user.address,
+                display_name=user.display_name,
+                enabled=user.enabled,
+                version=user.version,
+                ha1_md5=secrets.md5 if secrets else b"",
+                ha1_sha256=secrets.sha256 if secrets else b"",
+                nt_hash=opened.nt_hash,
+            ),
+        )
+
+    # Users
+
+    async def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
+        """Makes a user with a password."""
+        now_ms = round(self._clock.wall() * 1000)
+        try:
+            user = pb.User(
+                address=normal_address(request.user.address, self._config.domains),
+                display_name=check_display_name(request.user.display_name),
+                login_names=check_login_names(request.user.login_names),
+                enabled=True,
+                created_at_ms=now_ms,
+                updated_at_ms=now_ms,
+            )
+            sealed = self._seal(user, request.password)
+        except (UserError, PasswordError) as error:
+            raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
+        try:
+            await self._repository.create(user, sealed, self._event(user, UserChanged.KIND_CREATED))
+        except Exists:
+            raise RpcError(StatusCode.ALREADY_EXISTS, f"{user.address} exists already") from None
+        except LoginTaken as error:
+            raise RpcError(StatusCode.ALREADY_EXISTS, f"login {error} belongs to another user") from None
+        except StoreError as error:
+            raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
+        self._on_events(OUTBOX)
+        user.version = 1
+        return pb.CreateUserResponse(user=user)
+
+    async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
+        """A user by address or login name."""
+        return pb.GetUserResponse(user=(await self._find(request.address)).user)
+
+    async def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> pb.ListUsersResponse:
+        """Users in the order of their addresses."""
+        size = min(request.page_size or 100, 1000)
+        response = pb.ListUsersResponse()
+        try:
+            after = request.page_token
+            while len(response.users) < size:
+                page = await self._repository.page(after, size)
+                for found in await self._repository.get_many(page):
+                    if isinstance(found, StoreError):
+                        raise found
+                    wanted = not request.domain or found is None or found.user.address.endswith("@" + request.domain)
+                    if found is not None and wanted and len(response.users) < size:
+                        response.users.append(found.user)
+                if len(page) < size:
+                    return response
+                after = page[-1]
+        except StoreError as error:
+            raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
+        response.next_page_token = response.users[-1].address
+        return response
+
+    async def SetPassword(self, request: pb.SetPasswordRequest, context: Any) -> pb.SetPasswordResponse:
+        """Gives a user another password."""
+
+        def change(user: pb.User) -> bytes:
+            return self._seal(user, request.password)
+
+        return pb.SetPasswordResponse(
+            user=await self._apply(request.address, UserChanged.KIND_PASSWORD_CHANGED, change)
+        )
+
+    async def SetEnabled(self, request: pb.SetEnabledRequest, context: Any) -> pb.SetEnabledResponse:
+        """Lets a user in, or keeps one out."""
+
+        def change(user: pb.User) -> None:
+            user.enabled = request.enabled
+
+        kind = UserChanged.KIND_ENABLED if request.enabled else UserChanged.KIND_DISABLED
+        return pb.SetEnabledResponse(user=await self._apply(request.address, kind, change))
+
+    async def UpdateUser(self, request: pb.UpdateUserRequest, context: Any) -> pb.UpdateUserResponse:
+        """Changes names. A new login name works with digest once the password is set again: only then is it derived."""
+
+        def change(user: pb.User) -> None:
+            if request.HasField("display_name"):
+                user.display_name = check_display_name(request.display_name)
+            gone = set(request.remove_login_names)
+            names = [name for name in user.login_names if name not in gone]
+            user.login_names[:] = check_login_names([*names, *request.add_login_names])
+
+        return pb.UpdateUserResponse(user=await self._apply(request.address, UserChanged.KIND_UPDATED, change))
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: Any) -> pb.DeleteUserResponse:
+        """Removes a user."""
+        user = (await self._find(request.address)).user
+        try:
+            await self._repository.delete(user.address, self._event(user, UserChanged.KIND_DELETED))
+        except Absent:
+            raise _no_user(request.address) from None
+        except StoreError as error:
+            raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
+        self._on_events(OUTBOX)
+        return pb.DeleteUserResponse()
+
+    async def _find(self, text: str) -> StoredUser:
+        try:
+            (address,) = await self._repository.addresses_of([login_key(text, self._config.domains[0])])
+            found = await self._repository.get(address) if address is not None else None
+        except StoreError as error:
+            raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
+        if found is None:
+            raise _no_user(text)
+        return found
+
+    async def _apply(
+        self, text: str, kind: UserChanged.Kind.ValueType, change: Callable[[pb.User], bytes | None]
+    ) -> pb.User:
+        """Reads, changes and writes a user; again when somebody else was faster."""
+        for _ in range(_CHANGE_TRIES):
+            user = (await self._find(text)).user
+            try:
+                sealed = change(user)
+                user.updated_at_ms = round(self._clock.wall() * 1000)
+                await self._repository.update(user, sealed, self._event(user, kind))
+            except Conflict:
+                continue
+            except (UserError, PasswordError) as error:
+                raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
+            except LoginTaken as error:
+                raise RpcError(StatusCode.ALREADY_EXISTS, f"login {error} belongs to another user") from None
+            except Absent:
+                raise _no_user(text) from None
+            except StoreError as error:
+                raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
+            self._on_events(OUTBOX)
+            user.version += 1
+            return user
+        raise RpcError(StatusCode.ABORTED, "the user is being changed by somebody else; try again")
+
+    def _seal(self, user: pb.User, password: str) -> bytes:
+        realm = user.address.partition("@")[2]
+        credentials = derive(
+            password, digest_logins(user), realm, min_length=self._config.min_password_length
+        )
+        return self._vault.seal(credentials, user.address)
+
+    def _event(self, user: pb.User, kind: UserChanged.Kind.ValueType) -> UserChanged:
+        return UserChanged(
+            kind=kind,
+            address=user.address,
+            login_names=digest_logins(user),
+            version=user.version + 1,
+            at_ms=round(self._clock.wall() * 1000),
+        )
+
+
+def _failed(item: pb.CredentialsLookup, code: StatusCode, message: str) -> pb.CredentialsResult:
+    return pb.CredentialsResult(id=item.id, status=ItemStatus(code=code.value[0], message=message))
+
+
+def _no_user(text: str) -> RpcError:
+    return RpcError(StatusCode.NOT_FOUND, f"there is no user {text}")
