@@ -473,7 +473,7 @@ def _has_tag(request: Request) -> bool:
 
 def is_token(text: str) -> bool:
     """Whether text is a token of RFC 3261 section 25.1."""
-    return bool(text) and (text.isalpha() and text.isascii() or _TOKEN.issuperset(text))
+    return bool(text) and ((text.isalpha() and text.isascii()) or _TOKEN.issuperset(text))
 
 
 def parse_message(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Response:

@@ -44,10 +44,14 @@ def issuer_id(edge_uid: str) -> bytes:
 class Nonces:
     """Issues and judges the nonces of one front end."""
 
-    __slots__ = ("_counts", "_issuer", "_key", "_lifetime", "_old", "_serial", "_turn_at")
+    __slots__ = ("_counts", "_issuer", "_key", "_lifetime", "_old", "_serial", "_started", "_turn_at")
 
-    def __init__(self, key: bytes, edge_uid: str, *, lifetime: int = 300) -> None:
-        """``key``: shared by all front ends, 32 bytes; ``lifetime``: seconds."""
+    def __init__(self, key: bytes, edge_uid: str, *, lifetime: int = 300, started_at: float = 0.0) -> None:
+        """``key``: shared by all front ends, 32 bytes; ``lifetime``: seconds.
+
+        ``started_at``: when this process began (Unix time); what it issued before, it no longer remembers the uses of.
+        """
+        self._started: int = int(started_at)
         self._key: bytes = key
         self._issuer: bytes = issuer_id(edge_uid)
         self._lifetime: int = lifetime
@@ -59,7 +63,8 @@ class Nonces:
     def issue(self, realm: str, now: float) -> str:
         """A new nonce; ``now`` in seconds since the Unix epoch."""
         self._serial += 1
-        payload = int(now).to_bytes(_STAMP, "big") + self._serial.to_bytes(_SERIAL, "big") + self._issuer
+        serial = (self._started & 0xFFFFFFFF) << 32 | self._serial & 0xFFFFFFFF
+        payload = int(now).to_bytes(_STAMP, "big") + serial.to_bytes(_SERIAL, "big") + self._issuer
         return urlsafe_b64encode(payload + self._sign(payload, realm)).decode()
 
     def judge(self, nonce: str, realm: str, now: float) -> NonceState:
@@ -73,7 +78,13 @@ class Nonces:
         age = now - int.from_bytes(payload[:_STAMP], "big")
         if not -60 <= age <= self._lifetime:
             return NonceState.STALE
-        return NonceState.OWN if payload[_STAMP + _SERIAL :] == self._issuer else NonceState.FOREIGN
+        if payload[_STAMP + _SERIAL :] != self._issuer:
+            return NonceState.FOREIGN
+        return NonceState.OWN if self._is_mine(payload) else NonceState.STALE
+
+    def _is_mine(self, payload: bytes) -> bool:
+        """Whether this process issued it, and not one before it with the same uid."""
+        return int.from_bytes(payload[_STAMP : _STAMP + 4], "big") == self._started & 0xFFFFFFFF
 
     def use(self, nonce: str, count: int, now: float) -> bool:
         """Whether this count of an own nonce is new; it is used up by asking.
