@@ -1,0 +1,209 @@
+"""One process: the platform, and the services that it was told to run.
+
+Services are found by entry points of the group ``parley.services``, so this module knows none of them. In one process they
+call each other without a socket; the same process also listens for gRPC when the configuration says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from parley.platform.clock import SystemClock
+from parley.platform.config import ConfigError, PlatformConfig, Section, Settings
+from parley.platform.events.factory import make_event_bus
+from parley.platform.keys import load_or_create_master_key, parse_master_key, write_private
+from parley.platform.lifecycle import Runner, Service, ServiceContext, Tasks
+from parley.platform.rpc.host import MutualTls, RpcHost
+from parley.platform.store.client import Store
+from parley.platform.store.valkey import BundledValkey
+from parley.platform.telemetry.http import MetricsServer
+from parley.platform.telemetry.logs import configure_logs
+from parley.platform.telemetry.tracing import Tracing
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE: Final = "run.json"
+"""Where a running process says how it is reached, in its data folder."""
+SOCKET: Final = "rpc.sock"
+
+
+def service_classes() -> dict[str, Any]:
+    """The installed services by name."""
+    return {point.name: point.load() for point in sorted(entry_points(group="parley.services"))}
+
+
+def config_models() -> dict[str, type[Section]]:
+    """The sections of the configuration and their models."""
+    models: dict[str, type[Section]] = {"platform": PlatformConfig}
+    models.update({name: service.config_model for name, service in service_classes().items()})
+    return models
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The configuration, checked whole. Raises ConfigError with every problem of every section."""
+    if path is None and environ.get("PARLEY_CONFIG"):
+        path = Path(environ["PARLEY_CONFIG"])
+    settings = Settings(path, environ)
+    problems: list[str] = []
+    models = config_models()
+    try:
+        settings.check_sections(models)
+    except ConfigError as error:
+        problems += error.problems
+    for name, model in models.items():
+        try:
+            settings.section(name, model)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+@dataclass
+class Process:
+    """A process with some of the services; `start`, then `run`, then `stop`."""
+
+    settings: Settings
+    names: Sequence[str]
+    overrides: dict[str, Any] = field(default_factory=dict)
+    services: list[Service] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Starts everything. Raises ConfigError, OSError, StoreError; what was started is stopped then."""
+        grpc.aio.init_grpc_aio()
+        platform = self.settings.section("platform", PlatformConfig)
+        self.platform = platform
+        self._data = platform.data_folder
+        self._data.mkdir(parents=True, exist_ok=True)
+        configure_logs(",".join(self.names), level=platform.log.level, form=platform.log.format)
+        self._tracing = Tracing(platform.otlp_endpoint or None, ratio=platform.trace_ratio)
+        self._valkey: BundledValkey | None = None
+        self._tasks = Tasks()
+        self._runner: Runner | None = None
+        self._rpc: RpcHost | None = None
+        self._metrics: MetricsServer | None = None
+        self._stores: list[Store] = []
+        self._buses: list[Any] = []
+        try:
+            await self._start(platform)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self, platform: PlatformConfig) -> None:
+        redis = platform.redis
+        if not redis.url and not redis.sentinels:
+            self._valkey = BundledValkey(self._data / "valkey")
+            redis = redis.model_copy(update={"url": await self._valkey.start()})
+        listen = list(platform.rpc.listen) or [f"unix:{self._data / SOCKET}"]
+        tls = platform.rpc.tls
+        self._rpc = RpcHost(
+            listen=listen,
+            targets=platform.rpc.targets,
+            tls=MutualTls(tls.certificate, tls.key, tls.ca) if tls is not None else None,
+            tracer=self._tracing.tracer("rpc"),
+        )
+        clock = SystemClock()
+        master = platform.master_key.get_secret_value()
+        try:
+            key = parse_master_key(master) if master else load_or_create_master_key(self._data / "master.key")
+        except ValueError as error:
+            raise ConfigError([f"platform.master_key: {error}"]) from None
+        classes = service_classes()
+        for name in self.names:
+            tracer = self._tracing.tracer(name)
+            store = Store(redis, tracer=tracer)
+            bus = make_event_bus(platform.events, store, clock, tracer)
+            self._stores.append(store)
+            self._buses.append(bus)
+            context = ServiceContext(
+                self.settings, platform, clock, store, bus, self._rpc, tracer, key, self._tasks
+            )
+            self.services.append(classes[name](context))
+        for service in self.services:
+            service.register()
+        self._runner = Runner(self.services, self._tasks, drain_seconds=platform.drain_seconds)
+        await self._rpc.start()
+        for bus in self._buses:
+            await bus.start()
+        await self._runner.start()
+        self._metrics = MetricsServer(platform.bind, platform.metrics_port, lambda: self.ready)
+        try:
+            await self._metrics.start()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"cannot listen on {platform.bind} port {platform.metrics_port} for metrics: "
+                f"{error.strerror or error}; set platform.metrics_port",
+            ) from None
+        self._tasks.spawn("health", self._report_health())
+        self._write_run_file()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every service takes work."""
+        return self._runner is not None and self._runner.ready
+
+    @property
+    def metrics_port(self) -> int:
+        """Where metrics are served."""
+        return self._metrics.port if self._metrics is not None else 0
+
+    async def _report_health(self) -> None:
+        """Keeps the gRPC health service in step."""
+        assert self._rpc is not None
+        while True:
+            await self._rpc.set_health(ready=self.ready)
+            await asyncio.sleep(0.25)
+
+    def _write_run_file(self) -> None:
+        assert self._rpc is not None
+        listeners: dict[str, str] = {}
+        for service in self.services:
+            opened = getattr(service, "listeners", None)
+            if opened is not None:
+                listeners = {name.lower(): f"{host}:{port}" for name, (host, port) in opened.by_transport.items()}
+        content = {
+            "pid": os.getpid(),
+            "services": list(self.names),
+            "rpc": self._rpc.addresses,
+            "metrics": f"{self.platform.bind}:{self.metrics_port}",
+            "sip": listeners,
+        }
+        write_private(self._data / RUN_FILE, json.dumps(content, indent=2) + "\n")
+
+    async def run(self) -> int:
+        """Until a signal or a failure; the exit code."""
+        assert self._runner is not None
+        self._runner.handle_signals()
+        return await self._runner.run()
+
+    async def stop(self) -> None:
+        """Stops everything in reverse."""
+        if self._runner is not None:
+            await self._runner.stop()
+            (self._data / RUN_FILE).unlink(missing_ok=True)
+        else:
+            await self._tasks.stop()
+        if self._metrics is not None:
+            await self._metrics.stop()
+        for bus in self._buses:
+            await bus.stop()
+        if self._rpc is not None:
+            await self._rpc.stop()
+        for store in self._stores:
+            await store.close()
+        if self._valkey is not None:
+            await self._valkey.stop()
+        await asyncio.get_running_loop().run_in_executor(None, self._tracing.stop)
