@@ -61,10 +61,10 @@ class UserRepository:
             raise found
         return found
 
-    async def get_many(self, addresses: Sequence[str]) -> list[StoredUser | None | StoreError]:
+    async def get_many(self, addresses: Sequence[str]) -> list[StoredUser | StoreError | None]:
         """Users by address, in one round trip."""
         commands = [["HMGET", f"{_PREFIX}u:{address}", "user", "version", "credentials"] for address in addresses]
-        results: list[StoredUser | None | StoreError] = []
+        results: list[StoredUser | StoreError | None] = []
         for reply in await self._store.pipeline(commands):
             if isinstance(reply, StoreError):
                 results.append(reply)

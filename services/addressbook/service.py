@@ -82,7 +82,7 @@ class AddressBookSurface(AddressBookServicer):
         ]
 
     def _credentials(
-        self, item: pb.CredentialsLookup, stored: StoredUser | None | StoreError
+        self, item: pb.CredentialsLookup, stored: StoredUser | StoreError | None
     ) -> pb.CredentialsResult:
         if isinstance(stored, StoreError):
             return _failed(item, StatusCode.UNAVAILABLE, "the store is away")

@@ -1,0 +1,1 @@
+"""The SIP front end: transports, authentication, registration, routing, forking."""

@@ -1,0 +1,100 @@
+"""SIP applications behind the front end (proto parley.sip.v1.Application): requests go out, responses come back.
+
+All requests to one application share a stream. When it breaks, what was under way is answered 503 with Retry-After.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from grpc import StatusCode
+
+from parley.platform.rpc.duplex import DuplexClient
+from parley.platform.rpc.errors import RpcError, sip_status
+from parley.proto.sip.v1.application_pb2 import ApplicationRequest, ApplicationResponse
+from parley.sip.errors import SipParseError
+from parley.sip.message import Response, parse_message
+from services.frontend.proxying.context import ProxiedRequest
+from services.frontend.proxying.peers import sip_message
+from services.frontend.proxying.wiring import Identity
+
+logger = logging.getLogger(__name__)
+
+ApplicationClient = DuplexClient[ApplicationRequest, ApplicationResponse]
+
+
+class Applications:
+    """See `services.frontend.proxying.wiring.ApplicationSender`."""
+
+    def __init__(self, connect: Callable[[str], ApplicationClient], edge_uid: str) -> None:
+        """``connect``: a stream client for an application by name; raises ValueError for one that is not configured."""
+        self._connect = connect
+        self._edge_uid = edge_uid
+        self._clients: dict[str, ApplicationClient] = {}
+
+    async def send(self, proxied: ProxiedRequest, application: str, who: Identity) -> None:
+        """Sends a request; its responses go back as they come. Raises RpcError."""
+        client = self._clients.get(application)
+        if client is None:
+            try:
+                client = self._clients[application] = self._connect(application)
+            except ValueError as error:
+                logger.error("%s", error)
+                raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
+        item = ApplicationRequest(traceparent=proxied.span.traceparent, user_aor=who.aor)
+        item.message.CopyFrom(sip_message(proxied.request))
+        item.flow.edge_uid = self._edge_uid
+        item.flow.connection_id = proxied.flow.connection_id
+        exchange = _Exchange(proxied, client)
+        exchange.id = client.open(item, exchange.on_event)
+        proxied.on_cancelled = exchange.cancel
+
+    async def stop(self) -> None:
+        """Closes all streams."""
+        for client in self._clients.values():
+            await client.stop()
+
+
+class _Exchange:
+    """One request at an application."""
+
+    def __init__(self, proxied: ProxiedRequest, client: ApplicationClient) -> None:
+        self.id = 0
+        self._proxied = proxied
+        self._client = client
+
+    def on_event(self, event: Any) -> None:
+        """A response, or the end of hope for one."""
+        if isinstance(event, RpcError):
+            self._fail(event)
+        elif event.WhichOneof("kind") == "failure":
+            self._fail(RpcError.from_number(event.failure.code, event.failure.message))
+        else:
+            self._respond(event.response.raw)
+
+    def _respond(self, raw: bytes) -> None:
+        try:
+            response = parse_message(raw)
+        except SipParseError as error:
+            logger.error("an application answered with what is no SIP: %s", error)
+            self._client.close(self.id)
+            self._proxied.refuse(500)
+            return
+        if isinstance(response, Response):
+            self._proxied.respond(response)
+            if response.status >= 300 or (response.status >= 200 and not self._proxied.is_invite()):
+                self._client.close(self.id)
+
+    def _fail(self, error: RpcError) -> None:
+        self._client.close(self.id)
+        status, retry_after = sip_status(error.code)
+        headers = (("Retry-After", str(retry_after)),) if retry_after else ()
+        self._proxied.refuse(status, headers=headers)
+
+    def cancel(self, cancel: Any) -> None:
+        """The caller gave up; the application answers the request 487."""
+        item = ApplicationRequest(id=self.id, cancel=True)
+        item.message.CopyFrom(sip_message(cancel))
+        self._client.send(item)

@@ -1,0 +1,211 @@
+"""Call facts: started, ringing, answered, ended with cause and duration.
+
+The front end that the caller's INVITE came in through is the one that tells the story of a call, whichever way its later
+requests travel: it sees the answer on the server transaction, and the BYE of either side because it is on the route set.
+A call is known by Call-ID and the caller's tag together with the flow it came in on, as clients reuse Call-IDs.
+
+`CallTracker` holds no sockets and no clock: it is told what passes and returns the events to publish. `FactPublisher`
+sends them in order, keeps what the event bus cannot take yet, and counts what it had to give up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.message import Message as ProtoMessage
+from prometheus_client import Counter, Gauge
+
+from parley.platform.events.api import EventBus, EventBusError
+from parley.proto.events.v1.call_pb2 import CallChanged
+
+logger = logging.getLogger(__name__)
+
+TOPIC: Final = "parley.calls"
+
+_CALLS = Gauge("parley_frontend_calls", "Calls that are ringing or talking, by the front end of the caller")
+_ENDED = Counter("parley_frontend_calls_ended_total", "Calls that ended, by cause", ["cause"])
+_LOST_FACTS = Counter("parley_frontend_facts_lost_total", "Events given up because the event bus was away too long")
+
+_CAUSES: Final = {
+    486: "busy",
+    600: "busy",
+    408: "no_answer",
+    480: "no_answer",
+    487: "cancelled",
+    603: "declined",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CallKey:
+    """What tells one call from another on this front end."""
+
+    call_id: str
+    from_tag: str
+
+
+@dataclass(slots=True)
+class Call:
+    """A call that has started and not ended; times in seconds since the Unix epoch."""
+
+    key: CallKey
+    from_aor: str
+    to_aor: str
+    started_at: float
+    traceparent: str = ""
+    ringing: bool = False
+    answered_at: float | None = None
+
+    @property
+    def state(self) -> str:
+        """ "started", "ringing" or "answered"."""
+        if self.answered_at is not None:
+            return "answered"
+        return "ringing" if self.ringing else "started"
+
+
+class CallTracker:
+    """The calls that began on this front end.
+
+    Every method takes the wall-clock time and returns the fact to publish, or None when nothing new happened.
+    """
+
+    def __init__(self, max_seconds: float = 86_400) -> None:
+        """``max_seconds``: a call that old is taken for lost, as its BYE never came."""
+        self._calls: dict[CallKey, Call] = {}
+        self._max_seconds = max_seconds
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._calls.values())
+
+    def get(self, key: CallKey) -> Call | None:
+        """The call of that key, if it goes on."""
+        return self._calls.get(key)
+
+    def started(
+        self, key: CallKey, *, from_aor: str, to_aor: str, now: float, traceparent: str = ""
+    ) -> CallChanged | None:
+        """An INVITE outside any dialog was authenticated and is being routed."""
+        if key in self._calls:
+            return None
+        call = self._calls[key] = Call(key, from_aor, to_aor, now, traceparent)
+        _CALLS.set(len(self._calls))
+        return self._fact(call, CallChanged.KIND_STARTED, now)
+
+    def provisional(self, key: CallKey, status: int, now: float) -> CallChanged | None:
+        """A 101 to 199 went to the caller; the first one that tells of ringing or early media counts."""
+        call = self._calls.get(key)
+        if call is None or call.ringing or call.answered_at is not None or status not in (180, 182, 183):
+            return None
+        call.ringing = True
+        return self._fact(call, CallChanged.KIND_RINGING, now)
+
+    def answered(self, key: CallKey, now: float) -> CallChanged | None:
+        """The first 2xx went to the caller."""
+        call = self._calls.get(key)
+        if call is None or call.answered_at is not None:
+            return None
+        call.answered_at = now
+        return self._fact(call, CallChanged.KIND_ANSWERED, now)
+
+    def failed(self, key: CallKey, status: int, now: float) -> CallChanged | None:
+        """A final response of 300 or more went to the caller before any answer."""
+        call = self._calls.get(key)
+        if call is None or call.answered_at is not None:
+            return None
+        by = "caller" if status == 487 else "server" if status in (404, 408, 430, 480, 500, 503, 504) else "callee"
+        return self._end(call, now, status=status, cause=_CAUSES.get(status, "failed"), by=by)
+
+    def hung_up(self, call_id: str, from_tag: str, to_tag: str, now: float) -> CallChanged | None:
+        """A BYE passed; the tags are those of the BYE, so the caller's is in From when the caller hung up."""
+        for tag, by in ((from_tag, "caller"), (to_tag, "callee")):
+            call = self._calls.get(CallKey(call_id, tag))
+            if call is not None and call.answered_at is not None:
+                return self._end(call, now, status=200, cause="completed", by=by)
+        return None
+
+    def sweep(self, now: float) -> list[CallChanged]:
+        """Ends the calls that are older than any call can be."""
+        old = [call for call in self._calls.values() if now - call.started_at > self._max_seconds]
+        return [self._end(call, now, status=200 if call.answered_at else 408, cause="lost", by="server") for call in old]
+
+    def _end(self, call: Call, now: float, *, status: int, cause: str, by: str) -> CallChanged:
+        del self._calls[call.key]
+        _CALLS.set(len(self._calls))
+        _ENDED.labels(cause).inc()
+        fact = self._fact(call, CallChanged.KIND_ENDED, now)
+        fact.status = status
+        fact.cause = cause
+        fact.ended_by = by
+        if call.answered_at is not None:
+            fact.duration_ms = max(0, round((now - call.answered_at) * 1000))
+        return fact
+
+    @staticmethod
+    def _fact(call: Call, kind: CallChanged.Kind.ValueType, now: float) -> CallChanged:
+        return CallChanged(
+            kind=kind,
+            call_id=call.key.call_id,
+            from_aor=call.from_aor,
+            to_aor=call.to_aor,
+            at_ms=round(now * 1000),
+        )
+
+
+class FactPublisher:
+    """Sends events in order; while the event bus is away they wait here, the oldest given up first when full."""
+
+    def __init__(self, bus: EventBus, *, capacity: int = 10_000, retry_s: float = 1.0) -> None:
+        self._bus = bus
+        self._waiting: deque[tuple[str, str, ProtoMessage, str]] = deque()
+        self._capacity = capacity
+        self._retry_s = retry_s
+        self._wake = asyncio.Event()
+
+    def publish(self, topic: str, key: str, message: ProtoMessage, traceparent: str = "") -> None:
+        """Queues an event; never blocks and never fails."""
+        if len(self._waiting) >= self._capacity:
+            self._waiting.popleft()
+            _LOST_FACTS.inc()
+        self._waiting.append((topic, key, message, traceparent))
+        self._wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """Events not yet taken by the bus."""
+        return len(self._waiting)
+
+    async def run(self) -> None:
+        """Publishes until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                item = self._waiting[0]
+                topic, key, message, traceparent = item
+                try:
+                    await self._bus.publish(topic, key, message, traceparent=traceparent)
+                except EventBusError as error:
+                    logger.warning("event bus away, %d events wait: %s", len(self._waiting), error)
+                    await asyncio.sleep(self._retry_s)
+                    continue
+                if self._waiting and self._waiting[0] is item:
+                    self._waiting.popleft()
+
+    async def flush(self, timeout: float) -> None:
+        """Waits until all is published, at most ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while self._waiting:
+                    self._wake.set()
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            logger.warning("%d events were not published before stop", len(self._waiting))

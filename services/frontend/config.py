@@ -1,0 +1,105 @@
+"""Configuration of the front end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from parley.platform.config import Section
+
+
+class Ports(Section):
+    """Ports; 0 takes a free one, -1 leaves the transport off."""
+
+    udp: int = Field(default=5060, ge=-1, le=65535, description="SIP over UDP")
+    tcp: int = Field(default=5060, ge=-1, le=65535, description="SIP over TCP")
+    tls: int = Field(default=5061, ge=-1, le=65535, description="SIP over TLS")
+    ws: int = Field(default=5066, ge=-1, le=65535, description="SIP over WebSocket (RFC 7118)")
+    wss: int = Field(default=7443, ge=-1, le=65535, description="SIP over WebSocket and TLS")
+    peers: int = Field(default=-1, ge=-1, le=65535, description="Mutual TLS for trusted servers (5063 by custom)")
+
+
+class TlsConfig(Section):
+    """Certificates; without them a development CA kept with the data issues one."""
+
+    certificate: Path | None = Field(default=None, description="PEM file with the certificate and its chain")
+    key: Path | None = Field(default=None, description="PEM file with the key")
+    peer_ca: Path | None = Field(default=None, description="PEM file with the CA of trusted servers")
+
+
+class DigestConfig(Section):
+    """Digest authentication."""
+
+    algorithms: list[Literal["SHA-256", "MD5"]] = Field(
+        default=["SHA-256", "MD5"], min_length=1, description="Offered in this order"
+    )
+    md5_only_agents: list[str] = Field(
+        default=["baresip", "JsSIP", "SIPp", "PJSUA v1", "Linphone/3"],
+        description="Beginnings of User-Agent whose stacks give up when they see SHA-256; they are offered MD5 alone",
+    )
+    nonce_seconds: int = Field(default=300, ge=30, le=86_400, description="How long a nonce is in force")
+    cache_seconds: float = Field(default=60.0, ge=0, description="How long credentials are kept; changes are told at once")
+
+
+class LimitsConfig(Section):
+    """What one source, one user and all together may use."""
+
+    requests_per_second: float = Field(default=200.0, gt=0, description="Per source address, on average")
+    request_burst: int = Field(default=600, ge=1, description="Per source address, at once")
+    user_requests_per_second: float = Field(default=50.0, gt=0, description="Per user, requests outside dialogs, on average")
+    user_request_burst: int = Field(default=200, ge=1, description="Per user, at once")
+    connections: int = Field(default=60_000, ge=1, description="Connections in all")
+    connections_per_address: int = Field(default=256, ge=1, description="Connections of one source address")
+    message_bytes: int = Field(default=65_535, ge=2048, le=1_048_576, description="Largest message")
+    message_seconds: float = Field(default=10.0, gt=0, description="Longest time a message may take to arrive whole")
+    first_message_seconds: float = Field(default=30.0, gt=0, description="Silence after which a new connection is closed")
+    idle_seconds: float = Field(default=7_500.0, gt=0, description="Silence after which any connection is closed")
+    write_buffer_bytes: int = Field(default=1_048_576, ge=65_536, description="Unread output after which a slow reader is cut off")
+    tls_handshake_seconds: float = Field(default=10.0, gt=0, description="Longest TLS handshake")
+    transactions: int = Field(default=100_000, ge=100, description="Transactions at a time")
+    udp_flows: int = Field(default=200_000, ge=100, description="UDP sources remembered")
+    failures_per_source: int = Field(default=30, ge=1, description="Failed sign-ins a minute before a source is refused")
+    failures_per_user: int = Field(default=5, ge=1, description="Failed sign-ins a minute before answers to a user are delayed")
+
+
+class ApplicationRoute(Section):
+    """One row of the routing table."""
+
+    application: str = Field(description="Name of the application, a key of platform.rpc.targets")
+    methods: list[str] = Field(default=[], description="Methods; empty: all")
+    events: list[str] = Field(default=[], description="Event packages; empty: all")
+    opaque: str = Field(default="", description="Beginning of the opaque parameter of the Request-URI")
+    domains: list[str] = Field(default=[], description="Domains of the Request-URI; empty: all")
+    user: str = Field(default="", description="Regular expression for the whole user part")
+
+
+class OutboundConfig(Section):
+    """Calls to other domains; closed unless opened here."""
+
+    domains: list[str] = Field(default=[], description="Domains that users may call; '*' is all")
+
+
+class FrontendConfig(Section):
+    """Where SIP comes in."""
+
+    domains: list[str] = Field(default=["example.test"], min_length=1, description="SIP domains served")
+    listen: list[str] = Field(default=[], description="Addresses to listen on; empty: platform.bind")
+    ports: Ports = Field(default=Ports(), description="Ports")
+    advertise: str = Field(default="", description="Host name or address clients reach this front end at; empty: the listen address")
+    advertise_ports: dict[str, int] = Field(default={}, description="Ports clients use, by transport, where they differ")
+    edge_uid: str = Field(default="", description="Unique name that outlives a restart: the pod's UID; empty: kept with the data")
+    lease_seconds: float = Field(default=6.0, ge=1, description="Length of the lease by which others know that it lives")
+    reuse_port: bool = Field(default=False, description="Share the UDP port with other processes of this machine")
+    tls: TlsConfig = Field(default=TlsConfig(), description="Certificates")
+    digest: DigestConfig = Field(default=DigestConfig(), description="Digest authentication")
+    limits: LimitsConfig = Field(default=LimitsConfig(), description="Limits")
+    applications: list[ApplicationRoute] = Field(default=[], description="Requests that go to applications; the first row that fits")
+    trusted_peers: list[str] = Field(default=[], description="Names in certificates of servers that need no digest")
+    outbound: OutboundConfig = Field(default=OutboundConfig(), description="Calls to other domains")
+    websocket_origins: list[str] = Field(default=[], description="Origins of pages that may connect; empty: all")
+    flow_grace_seconds: float = Field(default=2.0, ge=0, description="Time between the end of a connection and of its bindings")
+    backend_seconds: float = Field(default=3.0, gt=0, description="Longest wait for another service; below SIP's Timer F")
+    drain_seconds: float = Field(default=30.0, ge=0, description="Longest drain; connections are closed at its end, spread out")
+    timer_c: float = Field(default=185.0, ge=1, description="Seconds an INVITE may ring")

@@ -1,0 +1,90 @@
+"""Credentials of users, as the address book has them, kept for a while.
+
+An event tells at once when a user changes, so what is kept is never old for longer than that event takes; the time limit is
+for the case that events do not arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from grpc import StatusCode
+from prometheus_client import Counter
+
+from parley.platform.clock import Clock
+from parley.platform.events.api import Event
+from parley.platform.rpc.batch import BatchClient
+from parley.platform.rpc.errors import RpcError
+from parley.proto.addressbook.v1.addressbook_pb2 import Credentials, CredentialsLookup, CredentialsResult
+
+_LOOKUPS = Counter("parley_frontend_credential_lookups_total", "Credential look-ups, by where they were answered", ["from_"])
+
+_LIMIT: Final = 100_000
+
+Done = Callable[[Credentials | None | RpcError], None]
+CredentialsClient = BatchClient[CredentialsLookup, CredentialsResult]
+
+
+class CredentialCache:
+    """Answers at once when it can."""
+
+    def __init__(self, client: CredentialsClient, clock: Clock, *, keep_s: float, timeout_s: float) -> None:
+        self._client = client
+        self._clock = clock
+        self._keep_s = keep_s
+        self._timeout_s = timeout_s
+        self._known: dict[tuple[str, str], tuple[Credentials | None, float]] = {}
+        self._logins: dict[str, set[tuple[str, str]]] = {}
+        self._generation = 0
+        self._hits, self._misses = _LOOKUPS.labels("cache"), _LOOKUPS.labels("addressbook")
+
+    def get(self, login: str, realm: str, traceparent: str, done: Done) -> None:
+        """Calls ``done`` with the credentials, None for an unknown user, or RpcError; at once when they are known."""
+        key = (login, realm)
+        known = self._known.get(key)
+        if known is not None and known[1] > self._clock.monotonic():
+            self._hits.inc()
+            done(known[0])
+            return
+        self._misses.inc()
+        generation = self._generation
+        lookup = CredentialsLookup(login=login, realm=realm, traceparent=traceparent)
+        future = self._client.submit(lookup, timeout=self._timeout_s)
+        future.add_done_callback(lambda answer: done(self._take(key, answer, generation)))
+
+    def _take(
+        self, key: tuple[str, str], answer: asyncio.Future[CredentialsResult], generation: int
+    ) -> Credentials | RpcError | None:
+        if answer.cancelled():
+            return RpcError(StatusCode.CANCELLED, "stopped")
+        error = answer.exception()
+        if error is not None:
+            return error if isinstance(error, RpcError) else RpcError(StatusCode.INTERNAL, str(error))
+        result = answer.result()
+        code = result.status.code
+        if code and code != StatusCode.NOT_FOUND.value[0]:
+            return RpcError.from_number(code, result.status.message)
+        found = None if code else result.credentials
+        if generation == self._generation:  # nothing was invalidated while the answer was under way
+            self._keep(key, found)
+        return found
+
+    def _keep(self, key: tuple[str, str], found: Credentials | None) -> None:
+        if len(self._known) >= _LIMIT:
+            self._known.clear()
+            self._logins.clear()
+        self._known[key] = (found, self._clock.monotonic() + self._keep_s)
+        if found is not None:
+            self._logins.setdefault(found.address, set()).add(key)
+
+    async def on_user_changed(self, event: Event) -> None:
+        """Forgets what is known of a user; handler of the topic ``parley.users``."""
+        self._generation += 1
+        changed = event.message
+        for key in self._logins.pop(changed.address, set()):
+            self._known.pop(key, None)
+        domain = changed.address.partition("@")[2]
+        for login in changed.login_names:  # those that were unknown until now
+            self._known.pop((login, domain), None)

@@ -1,0 +1,99 @@
+"""Look-ups of the front end: bindings and front ends at the registrar, users at the address book."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+
+from grpc import StatusCode
+
+from parley.platform.rpc.batch import BatchClient
+from parley.platform.rpc.errors import RpcError
+from parley.platform.rpc.host import RpcHost
+from parley.proto.registrar.v1 import registrar_pb2 as pb
+from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarStub
+from parley.proto.sip.v1.edge_pb2 import CheckNonceRequest
+from parley.proto.sip.v1.edge_pb2_grpc import EdgeStub
+from parley.sip.nonce import issued_by, issuer_id
+from services.frontend.credentials import CredentialCache
+
+logger = logging.getLogger(__name__)
+
+LookupClient = BatchClient[pb.BindingLookup, pb.BindingLookupResult]
+
+_EDGES_S = 2.0
+
+
+class BackendDirectory:
+    """See `services.frontend.proxying.wiring.Directory`."""
+
+    def __init__(
+        self, lookups: LookupClient, registrar: RegistrarStub, cache: CredentialCache, rpc: RpcHost, *, timeout_s: float
+    ) -> None:
+        self._lookups = lookups
+        self._registrar = registrar
+        self._cache = cache
+        self._rpc = rpc
+        self._timeout_s = timeout_s
+        self._edges: dict[str, str] = {}
+        self._issuers: dict[bytes, str] = {}
+        self._read_at = float("-inf")
+        self._stubs: dict[str, EdgeStub] = {}
+
+    async def lookup(self, aor: str, traceparent: str) -> list[pb.Binding]:
+        """Live bindings of an address of record. Raises RpcError."""
+        item = pb.BindingLookup(aor=aor, traceparent=traceparent)
+        result = await self._lookups.call(item, timeout=self._timeout_s)
+        return list(result.bindings)
+
+    def exists(self, aor: str, traceparent: str) -> Awaitable[bool]:
+        """Whether there is such a user, enabled. Raises RpcError."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        user, _, domain = aor.removeprefix("sip:").partition("@")
+
+        def done(answer: object) -> None:
+            if future.done():
+                return
+            if isinstance(answer, RpcError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer is not None and bool(getattr(answer, "enabled", False)))
+
+        self._cache.get(user, domain, traceparent, done)
+        return future
+
+    async def edge_address(self, edge_uid: str) -> str:
+        """gRPC address of a front end; "" when it holds no lease. Raises RpcError."""
+        await self._refresh(edge_uid not in self._edges)
+        return self._edges.get(edge_uid, "")
+
+    async def check_nonce(self, nonce: str, count: int) -> bool:
+        """Asks the front end that issued a nonce whether this count is new; False when it is gone. Raises RpcError."""
+        issuer = issued_by(nonce)
+        if issuer is None:
+            return False
+        await self._refresh(issuer not in self._issuers)
+        address = self._edges.get(self._issuers.get(issuer, ""), "")
+        if not address:
+            return False
+        stub = self._stubs.get(address)
+        if stub is None:
+            stub = self._stubs[address] = EdgeStub(self._rpc.channel("parley.sip.v1.Edge", address))
+        answer = await stub.CheckNonce(CheckNonceRequest(nonce=nonce, nonce_count=count), timeout=self._timeout_s)
+        return bool(answer.accepted)
+
+    async def _refresh(self, unknown: bool) -> None:
+        """Reads the leases again when they are old, or when what is looked for is not among them."""
+        now = asyncio.get_running_loop().time()
+        if now - self._read_at < (0.2 if unknown else _EDGES_S):
+            return
+        try:
+            answer = await self._registrar.ListEdges(pb.ListEdgesRequest(), timeout=self._timeout_s)
+        except RpcError as error:
+            if error.code is StatusCode.UNAVAILABLE and not unknown:
+                return
+            raise
+        self._read_at = now
+        self._edges = {edge.edge_uid: edge.address for edge in answer.edges}
+        self._issuers = {issuer_id(uid): uid for uid in self._edges}

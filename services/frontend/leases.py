@@ -1,0 +1,46 @@
+"""The lease by which others know that this front end lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from parley.platform.rpc.errors import RpcError
+from parley.proto.registrar.v1.registrar_pb2 import KeepLeaseRequest
+from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarStub
+
+logger = logging.getLogger(__name__)
+
+
+class LeaseKeeper:
+    """Renews the lease three times within its length."""
+
+    def __init__(self, registrar: RegistrarStub, edge_uid: str, address: str, seconds: float) -> None:
+        self._registrar = registrar
+        self._request = KeepLeaseRequest(edge_uid=edge_uid, address=address, ttl_ms=round(seconds * 1000))
+        self._interval = seconds / 3
+
+    async def run(self) -> None:
+        """Renews until cancelled; a registrar that is away is asked again soon."""
+        away = False
+        while True:
+            try:
+                await self._registrar.KeepLease(self._request, timeout=self._interval)
+                if away:
+                    logger.info("the lease is renewed again")
+                away = False
+            except RpcError as error:
+                if not away:
+                    logger.warning("the lease could not be renewed: %s", error)
+                away = True
+            await asyncio.sleep(min(self._interval, 0.5) if away else self._interval)
+
+    async def release(self, *, keep_bindings: bool) -> None:
+        """Ends the lease; bindings are swept at once unless this front end is about to come back."""
+        if keep_bindings:
+            return
+        request = KeepLeaseRequest(edge_uid=self._request.edge_uid, release=True)
+        try:
+            await self._registrar.KeepLease(request, timeout=1.0)
+        except RpcError as error:
+            logger.info("the lease could not be ended: %s", error)

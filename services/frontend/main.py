@@ -1,0 +1,294 @@
+"""Wires the front end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from pathlib import Path
+
+from parley.platform.keys import derive_key, write_private
+from parley.platform.lifecycle import ServiceContext
+from parley.platform.resolver import Resolver
+from parley.platform.rpc.batch import BatchClient
+from parley.platform.rpc.duplex import DuplexClient
+from parley.platform.tls import CertificateFiles, ServerTls, client_context
+from parley.proto.addressbook.v1 import addressbook_pb2 as addressbook
+from parley.proto.events.v1.user_pb2 import UserChanged
+from parley.proto.registrar.v1 import registrar_pb2 as registrar
+from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarStub
+from parley.proto.sip.v1 import application_pb2, edge_pb2
+from parley.proto.sip.v1.edge_pb2_grpc import add_EdgeServicer_to_server
+from parley.sip.errors import SipParseError
+from parley.sip.flowtoken import FlowTokens
+from parley.sip.nonce import Nonces
+from parley.sip.proxy.loops import LoopDetector
+from parley.sip.transaction import Timers
+from services.frontend.applications import ApplicationClient, Applications
+from services.frontend.authentication import DigestAuthenticator
+from services.frontend.calls import TOPIC, CallTracker, FactPublisher
+from services.frontend.config import FrontendConfig
+from services.frontend.credentials import CredentialCache
+from services.frontend.directory import BackendDirectory
+from services.frontend.dispatcher import Dispatcher
+from services.frontend.flows import Flow, Flows
+from services.frontend.leases import LeaseKeeper
+from services.frontend.listeners import Listeners, advertised, certificate_files, open_listeners
+from services.frontend.outside import Outside
+from services.frontend.proxying.branches import LocalBranches
+from services.frontend.proxying.delivery import Deliveries
+from services.frontend.proxying.driver import Driver
+from services.frontend.proxying.peers import DeliverClient, PeerEdges
+from services.frontend.proxying.proxy import ProxyCore
+from services.frontend.proxying.vias import Branches
+from services.frontend.proxying.wiring import Addresses
+from services.frontend.registration import Registration
+from services.frontend.responses import answer_here
+from services.frontend.routing import Destination, RouteRow, RoutingTable
+from services.frontend.service import EdgeSurface
+from services.frontend.transports.connector import OutgoingConnections
+from services.frontend.transports.stream import Connections, sweep
+
+logger = logging.getLogger(__name__)
+
+_SWEEP_S = 2.0
+_EDGE = "parley.sip.v1.Edge"
+
+
+class FrontendService:
+    """See `parley.platform.lifecycle.Service`."""
+
+    name = "frontend"
+    config_model = FrontendConfig
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self.config = context.settings.section(self.name, FrontendConfig)
+        self._ready = False
+        self._draining = asyncio.Event()
+        self.listeners = Listeners()
+        self._sink = _LateSink()
+        self.edge_uid = self.config.edge_uid or _kept_uid(context.platform.data_folder)
+
+    @property
+    def ready(self) -> bool:
+        """Whether listeners are open and it is not draining."""
+        return self._ready
+
+    def register(self) -> None:
+        """Makes all parts that need no open port, and puts the gRPC surface up."""
+        context, config = self._context, self.config
+        loop = asyncio.get_running_loop()
+        rpc, clock, tracer = context.rpc, context.clock, context.tracer
+        self._flows = Flows(wall=clock.wall)
+        self._driver = Driver(clock, loop, timers=Timers(trying_after=0.0), limit=config.limits.transactions)
+        self._calls = CallTracker()
+        self._facts = FactPublisher(context.events)
+        self._local = LocalBranches(self._driver)
+        self._loops = LoopDetector(
+            derive_key(context.master_key, "loop"), lambda via: via.host.lower() in self._addresses.hosts
+        )
+        self._registrar = RegistrarStub(rpc.channel("parley.registrar.v1.Registrar"))
+        self._cache = CredentialCache(
+            BatchClient(
+                rpc.channel("parley.addressbook.v1.AddressBook"), "/parley.addressbook.v1.AddressBook/GetCredentials",
+                addressbook.GetCredentialsRequest, addressbook.GetCredentialsResponse,
+            ),
+            clock, keep_s=config.digest.cache_seconds, timeout_s=config.backend_seconds,
+        )  # fmt: skip
+        self._directory = BackendDirectory(
+            BatchClient(
+                rpc.channel("parley.registrar.v1.Registrar"), "/parley.registrar.v1.Registrar/Lookup",
+                registrar.LookupRequest, registrar.LookupResponse,
+            ),
+            self._registrar, self._cache, rpc, timeout_s=config.backend_seconds,
+        )  # fmt: skip
+        nonces = Nonces(
+            derive_key(context.master_key, "nonce"), self.edge_uid, lifetime=config.digest.nonce_seconds,
+            started_at=clock.wall(),
+        )  # fmt: skip
+        self._authenticator = DigestAuthenticator(
+            domains=frozenset(domain.lower() for domain in config.domains), config=config.digest, limits=config.limits,
+            nonces=nonces, cache=self._cache, check_foreign=self._directory.check_nonce,
+            fake_key=derive_key(context.master_key, "nobody"), clock=clock, loop=loop,
+        )  # fmt: skip
+        surface = EdgeSurface(self._authenticator, self._calls, self._new_deliveries)
+        rpc.add_service(add_EdgeServicer_to_server, surface, _EDGE)
+
+    async def start(self) -> None:
+        """Opens the ports and begins background work. Raises OSError when a port is taken."""
+        context, config = self._context, self.config
+        connections = Connections(config.limits)
+        bind = context.platform.bind
+        files, own_ca = certificate_files(config, context.platform.data_folder, [config.advertise, *config.listen, bind])
+        self._tls = ServerTls(files)
+        peers = ServerTls(files, client_ca=config.tls.peer_ca) if config.tls.peer_ca is not None else None
+        self.listeners = await open_listeners(
+            config, bind, self._flows, self._sink, connections, self._tls, peers
+        )
+        self._flows.restore_udp_with(self.listeners.restore_udp)
+        self._addresses = Addresses(
+            advertised(config, self.listeners), FlowTokens(derive_key(context.master_key, "flow-token")), self.edge_uid,
+            frozenset({config.advertise.lower()} - {""}),
+        )  # fmt: skip
+        self._wire(connections, files if not own_ca else None)
+        self._begin()
+        self._ready = True
+        logger.info("listening for SIP on %s", ", ".join(f"{k} {h}:{p}" for k, (h, p) in self.listeners.by_transport.items()))
+
+    def _wire(self, connections: Connections, files: CertificateFiles | None) -> None:
+        """Puts together what deals with messages."""
+        context, config = self._context, self.config
+        loop = asyncio.get_running_loop()
+        domains = frozenset(domain.lower() for domain in config.domains)
+        outgoing = OutgoingConnections(
+            self._flows, self._sink, connections, self.listeners.udp, client_context(files=files)
+        )
+        outside = Outside(
+            frozenset(domain.lower() for domain in config.outbound.domains), Resolver(), outgoing, self.edge_uid,
+            self._addresses,
+        )  # fmt: skip
+        self._applications = Applications(self._connect_application, self.edge_uid)
+        self._peers = PeerEdges(self)
+        self.proxy = ProxyCore(
+            edge_uid=self.edge_uid, driver=self._driver, clock=context.clock, flows=self._flows, local=self._local,
+            peers=self._peers, addresses=self._addresses, authenticator=self._authenticator,
+            directory=self._directory, table=RoutingTable(config.domains, _rows(config)), loops=self._loops,
+            calls=self._calls, facts=self._facts, tracer=context.tracer, spawn=context.tasks.once,
+            applications=self._applications, outside=outside, answer_here=answer_here, timer_c=config.timer_c,
+        )  # fmt: skip
+        registration = Registration(
+            domains=domains, authenticator=self._authenticator,
+            registrar=BatchClient(
+                context.rpc.channel("parley.registrar.v1.Registrar"), "/parley.registrar.v1.Registrar/Update",
+                registrar.UpdateRequest, registrar.UpdateResponse,
+            ),
+            addresses=self._addresses, edge_uid=self.edge_uid, clock=context.clock, tracer=context.tracer,
+            timeout_s=config.backend_seconds, flow_grace_s=config.flow_grace_seconds,
+        )  # fmt: skip
+        self._dispatcher = Dispatcher(
+            domains=domains, limits=config.limits, addresses=self._addresses, registration=registration,
+            proxy=self.proxy, clock=context.clock, loop=loop,
+        )  # fmt: skip
+        self._sink.target = self._dispatcher
+
+    def _begin(self) -> None:
+        context, config = self._context, self.config
+        rpc_addresses = context.rpc.addresses
+        address = context.platform.rpc.advertise or (rpc_addresses[0] if rpc_addresses else f"local:{self.edge_uid}")
+        self._lease = LeaseKeeper(self._registrar, self.edge_uid, address, config.lease_seconds)
+        context.tasks.spawn("frontend lease", self._lease.run())
+        context.tasks.spawn("frontend facts", self._facts.run())
+        context.tasks.spawn("frontend sweep", self._sweep())
+        context.events.subscribe("parley.users", UserChanged, self._cache.on_user_changed)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            sweep(self._flows)
+            self._tls.reload_if_changed()
+            for fact in self._calls.sweep(self._context.clock.wall()):
+                self._facts.publish(TOPIC, fact.call_id, fact)
+
+    def deliver_client(self, address: str) -> DeliverClient:
+        """A stream to another front end; see `services.frontend.proxying.peers.ChannelSource`."""
+        channel = self._context.rpc.channel(_EDGE, address)
+        return DuplexClient(
+            channel, f"/{_EDGE}/Deliver", edge_pb2.DeliverRequest, edge_pb2.DeliverResponse
+        )
+
+    def _connect_application(self, name: str) -> ApplicationClient:
+        target = self._context.platform.rpc.targets.get(name)
+        if not target:
+            raise ValueError(f"the application {name} has no address; set platform.rpc.targets.{name}")
+        service = "parley.sip.v1.Application"
+        channel = self._context.rpc.channel(service, target)
+        return DuplexClient(
+            channel, f"/{service}/Handle", application_pb2.HandleRequest, application_pb2.HandleResponse
+        )
+
+    def _new_deliveries(self) -> Deliveries:
+        return Deliveries(
+            self.edge_uid, self._flows, self._local, self._addresses, Branches(self._loops), self._context.tracer,
+            self.proxy.note_dialog_request,
+        )  # fmt: skip
+
+    async def drain(self, seconds: float) -> None:
+        """Sends new work elsewhere and waits for calls to end; then closes connections, spread out."""
+        self._ready = False
+        self._draining.clear()
+        self._dispatcher.draining = True
+        deadline = asyncio.get_running_loop().time() + min(seconds, self.config.drain_seconds)
+        while len(self._calls) and asyncio.get_running_loop().time() < deadline - 1:
+            await asyncio.sleep(0.1)
+        left = max(0.1, deadline - asyncio.get_running_loop().time())
+        spread = min(left, len(self._flows) / 2000)
+        for flow in self._flows:
+            asyncio.get_running_loop().call_later(random.uniform(0, spread), flow.close)  # noqa: S311 - no secret
+        await asyncio.sleep(spread)
+
+    def cancel_drain(self) -> None:
+        """Takes new work again; connections that were closed come back by themselves."""
+        self._dispatcher.draining = False
+        self._ready = True
+
+    async def stop(self) -> None:
+        """Closes ports, connections and streams."""
+        self._ready = False
+        self._driver.close()
+        await self._facts.flush(2.0)
+        await self._lease.release(keep_bindings=not self.config.edge_uid)
+        await self.listeners.close()
+        for flow in self._flows:
+            flow.close()
+        await self._peers.stop()
+        await self._applications.stop()
+
+
+class _LateSink:
+    """Takes messages from ports that open before all is put together."""
+
+    def __init__(self) -> None:
+        self.target: Dispatcher | None = None
+
+    def on_message(self, data: bytes, flow: Flow) -> None:
+        """Passes on."""
+        if self.target is not None:
+            self.target.on_message(data, flow)
+
+    def on_framing_error(self, error: SipParseError, flow: Flow) -> None:
+        """Passes on."""
+        if self.target is not None:
+            self.target.on_framing_error(error, flow)
+
+    def on_closed(self, flow: Flow) -> None:
+        """Passes on."""
+        if self.target is not None:
+            self.target.on_closed(flow)
+
+
+def _kept_uid(data: Path) -> str:
+    """A uid that outlives restarts, kept with the data."""
+    path = data / "edge-uid"
+    if path.exists():
+        return path.read_text().strip()
+    uid = secrets.token_hex(8)
+    write_private(path, uid + "\n")
+    return uid
+
+
+def _rows(config: FrontendConfig) -> list[RouteRow]:
+    """The configured part of the routing table."""
+    return [
+        RouteRow(
+            Destination.APPLICATION,
+            row.application,
+            frozenset(method.upper() for method in row.methods),
+            frozenset(event.lower() for event in row.events),
+            row.opaque.lower(),
+            frozenset(domain.lower() for domain in row.domains),
+            row.user,
+        )
+        for row in config.applications
+    ]

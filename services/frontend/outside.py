@@ -1,0 +1,78 @@
+"""Requests for other domains (RFC 3261 section 16.6, RFC 3263), behind a policy that is closed unless opened.
+
+Users who authenticated may call the domains that the configuration names; nobody else is relayed for anyone. The next hop
+is found by NAPTR, SRV and address records, and tried in their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from parley.platform.resolver import Resolver
+from parley.sip.location import Endpoint
+from parley.sip.location import Target as Place
+from parley.sip.proxy.recordroute import DIALOG_FORMING
+from parley.sip.proxy.targets import Target
+from services.frontend.flows import Flow
+from services.frontend.proxying.branches import FlowRef
+from services.frontend.proxying.context import Plan, ProxiedRequest
+from services.frontend.proxying.wiring import Addresses, Identity
+
+logger = logging.getLogger(__name__)
+
+
+class Connector(Protocol):
+    """Reaches servers."""
+
+    async def connect(self, endpoint: Endpoint) -> Flow:
+        """A flow to a server, an open one if there is one. Raises OSError."""
+
+
+class Outside:
+    """See `services.frontend.proxying.wiring.OutsideSender`."""
+
+    def __init__(
+        self, allowed: frozenset[str], resolver: Resolver, connector: Connector, edge_uid: str, addresses: Addresses
+    ) -> None:
+        """``allowed``: domains in lower case; "*" allows all."""
+        self._allowed = allowed
+        self._resolver = resolver
+        self._connector = connector
+        self._edge_uid = edge_uid
+        self._addresses = addresses
+
+    def permits(self, domain: str) -> bool:
+        """Whether users may call a domain."""
+        return "*" in self._allowed or domain.lower() in self._allowed
+
+    async def send(self, proxied: ProxiedRequest, who: Identity, plan: Plan) -> None:
+        """Forwards a request, or answers 403, 404 or 503."""
+        uri = proxied.request.uri
+        if not uri.is_sip or not self.permits(uri.host):
+            proxied.refuse(403, "Calls to That Domain Are Not Allowed")
+            return
+        endpoints = await self._resolver.locate(Place.of(uri))
+        if not endpoints:
+            proxied.refuse(404, "No Server Found for That Domain")
+            return
+        flow = await self._first(endpoints)
+        if flow is None:
+            proxied.refuse(503, "No Server of That Domain Answers", (("Retry-After", "30"),))
+            return
+        record = proxied.request.method in DIALOG_FORMING
+        plan.record_route = record
+        plan.inbound_route = self._addresses.route(proxied.flow) if record else ""
+        proxied.plan = plan
+        proxied.fork([[Target(str(uri), flow=FlowRef(self._edge_uid, flow.connection_id))]])
+
+    async def _first(self, endpoints: list[Endpoint]) -> Flow | None:
+        """The first endpoint that takes a connection."""
+        for endpoint in endpoints:
+            try:
+                async with asyncio.timeout(4):
+                    return await self._connector.connect(endpoint)
+            except (OSError, TimeoutError) as error:
+                logger.info("%s:%d cannot be reached: %s", endpoint.address, endpoint.port, error or "no answer")
+        return None

@@ -1,0 +1,167 @@
+"""The serving side of `Edge.Deliver`: sends what other front ends and applications hand over to the flows held here.
+
+This front end is a proxy hop of its own: it adds its Via and, when asked, its Record-Route, runs the client transaction,
+and gives back every response with its Via taken off. An exchange whose stream ends is cancelled, as nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from parley.platform.telemetry.tracing import Span, Tracer
+from parley.proto.sip.v1.edge_pb2 import Delivery, DeliveryEvent
+from parley.sip.errors import SipError
+from parley.sip.message import Request, Response, parse_message
+from parley.sip.proxy.forwarding import OutgoingVia, prepare_request
+from parley.sip.transaction import TransactionError
+from services.frontend.flows import Flow, Flows
+from services.frontend.proxying.branches import Branch, LocalBranches
+from services.frontend.proxying.peers import sip_message
+from services.frontend.proxying.vias import Branches
+from services.frontend.proxying.wiring import Addresses
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[[DeliveryEvent], None]
+
+FLOW_GONE: Final = 430
+BAD_MESSAGE: Final = 400
+
+
+class Deliveries:
+    """The exchanges of one stream from another front end."""
+
+    def __init__(
+        self, edge_uid: str, flows: Flows, local: LocalBranches, addresses: Addresses, names: Branches, tracer: Tracer,
+        on_raw: Callable[[Request], None],
+    ) -> None:  # fmt: skip
+        """``on_raw`` and requests in dialogs are shown to whoever keeps track of calls."""
+        self._edge_uid = edge_uid
+        self._flows = flows
+        self._local = local
+        self._addresses = addresses
+        self._names = names
+        self._tracer = tracer
+        self._on_request = on_raw
+        self._open: dict[int, Exchange] = {}
+
+    def on_item(self, item: Delivery, send: Send) -> None:
+        """One item of the stream."""
+        kind = item.WhichOneof("kind")
+        if kind == "cancel_reason":
+            exchange = self._open.get(item.id)
+            if exchange is not None and exchange.branch is not None:
+                exchange.branch.cancel(item.cancel_reason or None)
+            return
+        flow = self._flows.get(item.flow.connection_id) if item.flow.edge_uid == self._edge_uid else None
+        if flow is None:
+            _fail(item.id, FLOW_GONE, send)
+            return
+        raw = item.request.raw if kind == "request" else item.raw_message.raw
+        try:
+            message = parse_message(raw)
+        except SipError as error:
+            logger.warning("a delivery is no SIP: %s", error)
+            _fail(item.id, BAD_MESSAGE, send)
+            return
+        if isinstance(message, Response):
+            flow.send(raw)
+            return
+        self._on_request(message)
+        if kind == "raw_message":
+            self._send_raw(message, flow)
+            send(DeliveryEvent(id=item.id, ended=True))
+        else:
+            self._send_request(item, message, flow, send)
+
+    def _send_raw(self, request: Request, flow: Flow) -> None:
+        try:
+            prepared = prepare_request(request, via=self._via(flow, request))
+        except SipError as error:
+            logger.info("a message could not be passed on: %s", error)
+            return
+        flow.send(bytes(prepared.request))
+
+    def _send_request(self, item: Delivery, request: Request, flow: Flow, send: Send) -> None:
+        record = None
+        if item.record_route:
+            own = self._addresses.route(flow)
+            record = (own, own)
+        try:
+            prepared = prepare_request(request, via=self._via(flow, request), record_routes=record)
+        except SipError as error:
+            logger.info("a delivery could not be passed on: %s", error)
+            _fail(item.id, getattr(error, "status", BAD_MESSAGE), send)
+            return
+        span = self._tracer.start(
+            f"edge.deliver {request.method}", kind="server", parent=item.traceparent,
+            attributes={"sip.method": request.method, "sip.call_id": request.call_id, "parley.edge": self._edge_uid},
+        )  # fmt: skip
+        exchange = Exchange(item.id, send, span, self._open)
+        self._open[item.id] = exchange
+        try:
+            exchange.branch = self._local.open(prepared.request, flow, exchange)
+        except TransactionError as error:
+            logger.warning("a delivery has no transaction: %s", error)
+            exchange.on_failure_status(BAD_MESSAGE)
+
+    def _via(self, flow: Flow, request: Request) -> OutgoingVia:
+        return OutgoingVia(flow.transport, self._addresses.sent_by(flow.transport), self._names.branch(request))
+
+    def on_closed(self) -> None:
+        """The stream ended: what still rings is cancelled."""
+        exchanges, self._open = list(self._open.values()), {}
+        for exchange in exchanges:
+            if exchange.branch is not None:
+                exchange.branch.cancel('SIP ;cause=503 ;text="Front End Lost"')
+            exchange.span.end("error")
+
+
+class Exchange:
+    """One request of another front end; user of its branch."""
+
+    def __init__(self, item_id: int, send: Send, span: Span, registry: dict[int, Exchange]) -> None:
+        self.branch: Branch | None = None
+        self.span = span
+        self._id = item_id
+        self._send = send
+        self._registry = registry
+
+    def on_response(self, branch: Branch, response: Response) -> None:
+        """Passes a response back without our Via."""
+        back = response.copy()
+        back.remove_first_value("Via")
+        event = DeliveryEvent(id=self._id)
+        event.response.CopyFrom(sip_message(back))
+        self._send(event)
+        if response.status >= 200:
+            self.span.set("sip.status_code", response.status)
+            self.span.end()
+
+    def on_failure(self, branch: Branch, status: int) -> None:
+        """Passes a failure back."""
+        self.on_failure_status(status)
+
+    def on_cancel(self, reason: str | None) -> None:
+        """A CANCEL was sent."""
+        self.span.event("cancel", {"reason": reason or ""})
+
+    def on_over(self, branch: Branch) -> None:
+        """Tells that nothing more will come."""
+        if self._registry.pop(self._id, None) is not None:
+            self._send(DeliveryEvent(id=self._id, ended=True))
+
+    def on_failure_status(self, status: int) -> None:
+        """The exchange ends without a response."""
+        self._registry.pop(self._id, None)
+        self.span.set("sip.status_code", status)
+        self.span.end("error")
+        _fail(self._id, status, self._send)
+
+
+def _fail(item_id: int, status: int, send: Send) -> None:
+    event = DeliveryEvent(id=item_id)
+    event.failure.code = status
+    send(event)

@@ -1,0 +1,416 @@
+"""The proxy: what becomes of a request that is not for the front end itself (RFC 3261 section 16).
+
+A request whose Route holds tokens of ours belongs to a dialog that was set up through us: it goes to the flow that the
+last token names, on this front end or another. Any other request is authenticated, looked up in the routing table, and
+sent to the user's endpoints, to an application, or (if policy allows) to another domain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from parley.platform.clock import Clock
+from parley.platform.rpc.errors import RpcError, sip_status
+from parley.platform.telemetry.tracing import Tracer
+from parley.sip.errors import SipError, SipParseError
+from parley.sip.flowtoken import FlowToken
+from parley.sip.message import Request, Response, make_response
+from parley.sip.proxy.branch import ForkSettings
+from parley.sip.proxy.forwarding import OutgoingVia, prepare_request
+from parley.sip.proxy.loops import LoopDetector
+from parley.sip.proxy.recordroute import DIALOG_FORMING, preprocess_routes
+from parley.sip.proxy.targets import Target, group_targets
+from parley.sip.proxy.validation import validate_request
+from parley.sip.transaction import server_transaction
+from parley.sip.uri import unescape
+from services.frontend.calls import TOPIC, CallKey, CallTracker, FactPublisher
+from services.frontend.flows import Flow, Flows
+from services.frontend.proxying.branches import Branch, DeadBranch, FlowRef, LocalBranch, LocalBranches
+from services.frontend.proxying.context import Plan, ProxiedRequest
+from services.frontend.proxying.driver import Driver
+from services.frontend.proxying.identity import assert_identity
+from services.frontend.proxying.peers import PeerEdges
+from services.frontend.proxying.summaries import aor_of, event_of
+from services.frontend.proxying.targets import flow_of, targets_of
+from services.frontend.proxying.tracing import TracedUser, traceparent_of
+from services.frontend.proxying.vias import Branches
+from services.frontend.proxying.wiring import (
+    Addresses,
+    ApplicationSender,
+    Authenticator,
+    Directory,
+    Identity,
+    OutsideSender,
+    Refusal,
+)
+from services.frontend.routing import Destination, Route, RoutingTable
+
+logger = logging.getLogger(__name__)
+
+SUPPORTED_BY_PROXY: Final = frozenset({"path", "outbound", "gruu", "ms-benotify"})
+"""Option tags a Proxy-Require may name."""
+
+
+class ProxyCore:
+    """Takes every request that is not REGISTER and not for the front end itself."""
+
+    def __init__(
+        self,
+        *,
+        edge_uid: str,
+        driver: Driver,
+        clock: Clock,
+        flows: Flows,
+        local: LocalBranches,
+        peers: PeerEdges,
+        addresses: Addresses,
+        authenticator: Authenticator,
+        directory: Directory,
+        table: RoutingTable,
+        loops: LoopDetector,
+        calls: CallTracker,
+        facts: FactPublisher,
+        tracer: Tracer,
+        spawn: Callable[[str, Coroutine[Any, Any, None]], object],
+        applications: ApplicationSender,
+        outside: OutsideSender,
+        answer_here: Callable[[Request, Flow], Response],
+        timer_c: float = 185.0,
+    ) -> None:
+        self._edge_uid = edge_uid
+        self._driver = driver
+        self._clock = clock
+        self._flows = flows
+        self._local = local
+        self._peers = peers
+        self._addresses = addresses
+        self._authenticator = authenticator
+        self._directory = directory
+        self._table = table
+        self._loops = loops
+        self._calls = calls
+        self._facts = facts
+        self._tracer = tracer
+        self._spawn = spawn
+        self._applications = applications
+        self._outside = outside
+        self._answer_here = answer_here
+        self._names = Branches(loops)
+        self._fork_settings = ForkSettings(timer_c=timer_c, absorb_late_answers=True)
+
+    # Entry
+
+    def handle(self, request: Request, flow: Flow, traceparent: str | None = None) -> None:
+        """One request from a client; whatever happens it is answered, unless it is an ACK."""
+        method = request.method
+        if method == "ACK":
+            self._handle_ack(request, flow)
+            return
+        known = self._driver.table.find_server(request, flow.key)
+        if known is not None:
+            known.receive_request(request, self._driver.now())
+            self._driver.pump(known)
+            return
+        transaction = server_transaction(
+            request, flow.key, self._driver.now(), reliable=flow.reliable, timers=self._driver.timers
+        )
+        span = self._tracer.start(
+            f"sip.server {method}", kind="server", parent=traceparent or traceparent_of(request),
+            attributes={"sip.method": method, "sip.call_id": request.call_id, "parley.edge": self._edge_uid,
+                        "network.transport": flow.transport},
+        )  # fmt: skip
+        proxied = ProxiedRequest(transaction, flow, self._driver, span, self._fork_settings)
+        if not self._driver.add(transaction, proxied):
+            flow.send(bytes(make_response(request, 503, to_tag=flow.new_tag(), headers=(("Retry-After", "5"),))))
+            span.end("error")
+            return
+        self._driver.pump(transaction)
+        if method == "CANCEL":
+            self._handle_cancel(request, flow, proxied)
+        else:
+            self._route(proxied)
+
+    def receive_response(self, response: Response, flow: Flow) -> None:
+        """A response of a client; one that belongs to no transaction is dropped (RFC 6026 section 7.3)."""
+        if not self._local.receive(response):
+            logger.debug("a response belongs to no transaction", extra={"call_id": response.get("Call-ID")})
+
+    def _handle_cancel(self, cancel: Request, flow: Flow, proxied: ProxiedRequest) -> None:
+        invite = self._driver.table.find_cancelled(cancel, flow.key)
+        if invite is None:
+            proxied.refuse(481)
+            return
+        proxied.refuse(200)
+        invite.receive_cancel(cancel, self._driver.now())
+        self._driver.pump(invite)
+
+    def _handle_ack(self, ack: Request, flow: Flow) -> None:
+        """An ACK belongs to a transaction (of a failure), or to a dialog (of a 2xx) and is passed on."""
+        transaction = self._driver.table.find_server(ack, flow.key)
+        if transaction is not None:
+            transaction.receive_request(ack, self._driver.now())
+            self._driver.pump(transaction)
+            if ack.get("Route") is None:
+                return
+        plan = preprocess_routes(ack, self._addresses.is_own)
+        token = self._exit_token(plan.own)
+        if token is None or (ack.max_forwards or 70) <= 0:
+            return
+        self._pass_on(ack, token)
+
+    def _pass_on(self, request: Request, token: FlowToken) -> None:
+        """Sends a request that has no transaction to a flow."""
+        if token.edge_uid == self._edge_uid:
+            out = self._flows.get(token.connection_id)
+            if out is not None:
+                out.send(bytes(prepare_request(request, via=self._via(out.transport, request)).request))
+            return
+        target = FlowRef(token.edge_uid, token.connection_id)
+        self._spawn("ack", self._pass_on_remotely(request, target))
+
+    async def _pass_on_remotely(self, request: Request, target: FlowRef) -> None:
+        try:
+            address = await self._directory.edge_address(target.edge_uid)
+            if address:
+                prepared = prepare_request(request, via=self._via("TCP", request))
+                ref = FlowRef(target.edge_uid, target.connection_id, address)
+                self._peers.send_raw(prepared.request, ref, traceparent_of(request) or "")
+        except (RpcError, SipError) as error:
+            logger.info("an ACK could not be passed on: %s", error)
+
+    # Routing
+
+    def _route(self, proxied: ProxiedRequest) -> None:
+        request = proxied.request
+        try:
+            refusal = validate_request(request, loops=self._loops, supported=SUPPORTED_BY_PROXY)
+            if refusal is not None:
+                proxied.refuse(refusal.status, refusal.reason, refusal.headers)
+                return
+            plan = preprocess_routes(request, self._addresses.is_own)
+        except SipParseError as error:
+            proxied.refuse(error.status, error.reason)
+            return
+        token = self._exit_token(plan.own)
+        if token is not None:
+            self._spawn("in-dialog", self._guarded(proxied, self._in_dialog(proxied, token)))
+        elif request.to_tag is not None and request.get("Route") is None and self._is_here(request):
+            proxied.refuse(481)
+        else:
+            self._authenticator.authenticate(request, proxied.flow, lambda who: self._identified(proxied, who))
+
+    def _exit_token(self, own: tuple[Any, ...]) -> FlowToken | None:
+        """The last token among our Route values: the side the request leaves by."""
+        for value in reversed(own):
+            token = self._addresses.token(value.uri)
+            if token is not None:
+                return token
+        return None
+
+    def _is_here(self, request: Request) -> bool:
+        """Whether the Request-URI is this server and no user of it."""
+        return not request.uri.user and request.uri.host.lower() in self._addresses.hosts
+
+    def _identified(self, proxied: ProxiedRequest, who: Identity | Refusal) -> None:
+        if proxied.answered:
+            return
+        if isinstance(who, Refusal):
+            proxied.refuse(who.status, who.reason, who.headers)
+            return
+        request = proxied.request
+        try:
+            assert_identity(request, who)
+            route = self._table.route(request.method, event_of(request), request.uri, self._addresses.hosts)
+        except SipParseError as error:
+            proxied.refuse(error.status, error.reason)
+            return
+        self._spawn("route", self._guarded(proxied, self._go(proxied, route, who)))
+
+    async def _guarded(self, proxied: ProxiedRequest, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever goes wrong on the way is answered."""
+        try:
+            await work
+        except RpcError as error:
+            status, retry_after = sip_status(error.code)
+            headers = (("Retry-After", str(retry_after)),) if retry_after else ()
+            proxied.refuse(status, headers=headers)
+        except SipParseError as error:
+            proxied.refuse(error.status, error.reason)
+        except asyncio.CancelledError:
+            proxied.refuse(503, headers=(("Retry-After", "2"),))
+            raise
+        except Exception:
+            logger.exception("a request failed", extra={"call_id": proxied.request.call_id})
+            proxied.refuse(500)
+
+    async def _go(self, proxied: ProxiedRequest, route: Route, who: Identity) -> None:
+        destination = route.destination
+        if destination is Destination.SERVER:
+            proxied.respond(self._answer_here(proxied.request, proxied.flow))
+        elif destination is Destination.APPLICATION:
+            await self._applications.send(proxied, route.application, who)
+        elif destination is Destination.OUTSIDE:
+            await self._outside.send(proxied, who, self._plan(proxied, record=False))
+        else:
+            await self._to_user(proxied, route.aor)
+
+    # To a user
+
+    async def _to_user(self, proxied: ProxiedRequest, aor: str) -> None:
+        request = proxied.request
+        traceparent = proxied.span.traceparent
+        invite = request.method == "INVITE"
+        if invite:
+            self._call_started(proxied)
+        bindings = await self._directory.lookup(aor, traceparent)
+        gruu = _gruu_instance(request)
+        if gruu is not None:
+            bindings = [binding for binding in bindings if binding.instance == gruu]
+        targets = targets_of(bindings, request.method)
+        if not targets:
+            known = await self._directory.exists(aor, traceparent)
+            proxied.refuse(480 if known else 404)
+            return
+        proxied.plan = self._plan(proxied, record=request.method in DIALOG_FORMING)
+        proxied.fork(group_targets(targets))
+
+    def _plan(self, proxied: ProxiedRequest, *, record: bool) -> Plan:
+        key = self._call_key(proxied.request)
+        return Plan(
+            opener=self,
+            record_route=record,
+            inbound_route=self._addresses.route(proxied.flow) if record else "",
+            on_forwarded=(lambda response: self._call_progress(key, response)) if key is not None else None,
+        )
+
+    def open_branch(self, proxied: ProxiedRequest, target: Target, breadth: int, branch_id: int) -> Branch:
+        """Sends a copy to a target, here or through another front end; see `BranchOpener`."""
+        plan = proxied.plan
+        assert plan is not None
+        flow_ref = target.flow
+        assert isinstance(flow_ref, FlowRef)
+        span = self._tracer.start(
+            f"sip.client {proxied.request.method}", kind="client", parent=proxied.span.traceparent,
+            attributes={"sip.method": proxied.request.method, "sip.call_id": proxied.request.call_id,
+                        "sip.branch": branch_id, "parley.edge": flow_ref.edge_uid},
+        )  # fmt: skip
+        local = flow_ref.edge_uid == self._edge_uid
+        out = self._flows.get(flow_ref.connection_id) if local else None
+        inbound = plan.inbound_route
+        if local:
+            transport = out.transport if out is not None else "TCP"
+            record = (inbound, self._addresses.route(out)) if plan.record_route and out is not None else None
+        else:
+            transport = "TCP"
+            record = (inbound, inbound) if plan.record_route else None
+        prepared = prepare_request(
+            proxied.request, via=self._via(transport, proxied.request), uri=target.uri, route=target.route,
+            record_routes=record, max_breadth=breadth if len(proxied.request.values("Max-Breadth")) else None,
+        )  # fmt: skip
+        if span.traceparent:
+            prepared.request.set("Traceparent", span.traceparent)
+        user = TracedUser(proxied, span)
+        if not local:
+            return self._peers.open(prepared.request, flow_ref, user, span.traceparent)
+        if out is None:
+            branch = DeadBranch(prepared.request)
+            user.on_failure(branch, 430)
+            return branch
+        return self._local.open(prepared.request, out, user)
+
+    def new_via(self, branch: Branch) -> str:
+        """A Via for a further request that goes the way of a branch; see `BranchOpener`."""
+        transport = branch.flow.transport if isinstance(branch, LocalBranch) else "TCP"
+        return str(self._via(transport, branch.request))
+
+    def _via(self, transport: str, request: Request) -> OutgoingVia:
+        return OutgoingVia(transport, self._addresses.sent_by(transport), self._names.branch(request))
+
+    # In a dialog
+
+    async def _in_dialog(self, proxied: ProxiedRequest, token: FlowToken) -> None:
+        request = proxied.request
+        self.note_dialog_request(request)
+        target = FlowRef(token.edge_uid, token.connection_id)
+        if token.edge_uid != self._edge_uid:
+            address = await self._directory.edge_address(token.edge_uid)
+            target = FlowRef(token.edge_uid, token.connection_id, address)
+        plan = self._plan(proxied, record=False)
+        plan.more_targets = self._find_new_flow
+        proxied.plan = plan
+        proxied.fork([[Target(request.uri_text, flow=target)]])
+
+    def _find_new_flow(self, proxied: ProxiedRequest, target: Target, branch_id: int) -> bool:
+        """The flow of a dialog is gone: perhaps the device has registered again, here or at another front end."""
+        self._spawn("new-flow", self._retry_elsewhere(proxied, target, branch_id))
+        return True
+
+    async def _retry_elsewhere(self, proxied: ProxiedRequest, target: Target, branch_id: int) -> None:
+        others: list[Target] = []
+        try:
+            aor = aor_of(proxied.request.to)
+            bindings = await self._directory.lookup(aor, proxied.span.traceparent)
+            for binding in bindings:
+                same = binding.contact == target.uri or target.uri in (binding.pub_gruu, binding.temp_gruu)
+                if same and binding.edge_address and flow_of(binding) != target.flow:
+                    others.append(Target(target.uri, flow=flow_of(binding), route=tuple(binding.path)))
+                    break
+        except (RpcError, SipError) as error:
+            logger.info("no other flow could be looked up: %s", error)
+        if proxied.plan is not None:
+            proxied.plan.more_targets = None
+        proxied.flow_failed(branch_id, others)
+
+    # Calls
+
+    def note_dialog_request(self, request: Request) -> None:
+        """A request in a dialog passes, from a client or from another front end: a BYE ends its call."""
+        if request.method == "BYE":
+            fact = self._calls.hung_up(
+                request.call_id, request.from_tag or "", request.to_tag or "", self._clock.wall()
+            )
+            if fact is not None:
+                self._facts.publish(TOPIC, fact.call_id, fact)
+
+    def _call_key(self, request: Request) -> CallKey | None:
+        if request.method != "INVITE" or request.to_tag is not None:
+            return None
+        return CallKey(request.call_id, request.from_tag or "")
+
+    def _call_started(self, proxied: ProxiedRequest) -> None:
+        request = proxied.request
+        key = self._call_key(request)
+        if key is None:
+            return
+        fact = self._calls.started(
+            key, from_aor=aor_of(request.from_), to_aor=aor_of(request.to), now=self._clock.wall(),
+            traceparent=proxied.span.traceparent,
+        )  # fmt: skip
+        if fact is not None:
+            self._facts.publish(TOPIC, key.call_id, fact, proxied.span.traceparent)
+        if proxied.plan is None:
+            proxied.plan = self._plan(proxied, record=True)
+
+    def _call_progress(self, key: CallKey, response: Response) -> None:
+        call = self._calls.get(key)
+        if call is None:
+            return
+        now = self._clock.wall()
+        status = response.status
+        if status < 200:
+            fact = self._calls.provisional(key, status, now)
+        elif status < 300:
+            fact = self._calls.answered(key, now)
+        else:
+            fact = self._calls.failed(key, status, now)
+        if fact is not None:
+            self._facts.publish(TOPIC, key.call_id, fact, call.traceparent)
+
+
+def _gruu_instance(request: Request) -> str | None:
+    """The instance that a public GRUU in the Request-URI names (RFC 5627 section 5.1); None for a plain address."""
+    value = request.uri.params.get("gr")
+    return unescape(value) if value else None

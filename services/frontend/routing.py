@@ -1,0 +1,94 @@
+"""Where a request outside any dialog goes: one table, read from top to bottom, the first row that fits decides.
+
+A row names what it looks at (method, Event, ``opaque=`` of a GRUU, domain, user or number) and where the request goes: to
+an application by name, to the user's registered endpoints, or away to another domain. What no row takes is answered by
+the front end itself. Rows of applications come from the configuration; the rows below them are always there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from parley.sip.uri import Uri
+
+
+class Destination(Enum):
+    """Kinds of place a request can go to."""
+
+    SERVER = "server"
+    """The front end answers (OPTIONS to the domain, a method it does not know)."""
+    USER = "user"
+    """The registered endpoints of an address of record."""
+    APPLICATION = "application"
+    """A SIP application behind the front end, by name."""
+    OUTSIDE = "outside"
+    """Another domain (RFC 3263), if policy allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    """One row; a condition that is empty fits everything."""
+
+    destination: Destination
+    application: str = ""
+    methods: frozenset[str] = frozenset()
+    events: frozenset[str] = frozenset()
+    opaque: str = ""
+    """Prefix of the ``opaque`` parameter of the Request-URI, as ``app:conf:`` (MS-SIPRE 2.2.3)."""
+    domains: frozenset[str] = frozenset()
+    user: str = ""
+    """Regular expression for the whole user part; "" fits all, also no user at all."""
+    has_user: bool | None = None
+
+    def fits(self, method: str, event: str, uri: Uri, domain: str) -> bool:
+        """Whether the row takes a request; ``event`` and ``domain`` are in lower case."""
+        if self.methods and method not in self.methods:
+            return False
+        if self.events and event not in self.events:
+            return False
+        if self.domains and domain not in self.domains:
+            return False
+        if self.has_user is not None and bool(uri.user) is not self.has_user:
+            return False
+        if self.opaque:
+            value = uri.params.get("opaque") or ""
+            if not value.lower().startswith(self.opaque):
+                return False
+        return not self.user or re.fullmatch(self.user, uri.user or "") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The decision for one request."""
+
+    destination: Destination
+    application: str = ""
+    aor: str = ""
+    """Address of record of the user, for `Destination.USER`."""
+
+
+class RoutingTable:
+    """The rows in force and the domains that are ours."""
+
+    def __init__(self, domains: Sequence[str], applications: Sequence[RouteRow] = ()) -> None:
+        self.domains = frozenset(domain.lower() for domain in domains)
+        self.rows = (
+            *applications,
+            RouteRow(Destination.SERVER, domains=self.domains, has_user=False),
+            RouteRow(Destination.USER, domains=self.domains, has_user=True),
+            RouteRow(Destination.OUTSIDE),
+        )
+
+    def route(self, method: str, event: str, uri: Uri, own_addresses: frozenset[str] = frozenset()) -> Route:
+        """Where a request goes. ``own_addresses``: hosts under which clients reach this server without its domain."""
+        domain = (uri.host or "").lower()
+        if domain in own_addresses and not uri.user:
+            return Route(Destination.SERVER)
+        for row in self.rows:
+            if row.fits(method, event, uri, domain):
+                aor = f"sip:{uri.user}@{domain}" if row.destination is Destination.USER else ""
+                return Route(row.destination, row.application, aor)
+        return Route(Destination.SERVER)

@@ -1,0 +1,1 @@
+"""Transports: sockets to messages and back."""
