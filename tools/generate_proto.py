@@ -35,10 +35,16 @@ def main() -> int:
                 file.unlink()
                 continue
             file.write_text(MODULE.sub(r"parley.proto.\1.v1\2", file.read_text()))
-        for folder in {tree, *(f.parent for f in tree.rglob("*.py")), *(f.parent.parent for f in tree.rglob("*.py"))}:
+        for folder in {
+            tree,
+            *(f.parent for f in tree.rglob("*.py")),
+            *(f.parent.parent for f in tree.rglob("*.py")),
+        }:
             (folder / "__init__.py").write_text("")
         if "--check" in sys.argv:
-            return subprocess.run(["diff", "-r", "-q", "-x", "__pycache__", str(tree), str(OUT)], check=False).returncode
+            return subprocess.run(
+                ["diff", "-r", "-q", "-x", "__pycache__", str(tree), str(OUT)], check=False
+            ).returncode
         shutil.rmtree(OUT, ignore_errors=True)
         shutil.copytree(tree, OUT)
     return 0

@@ -96,9 +96,12 @@ class PlatformConfig(Section):
     data: Path = Field(default=Path("~/.local/share/parley"), description="Folder for data, certificates and keys")
     bind: str = Field(default="127.0.0.1", description="Address that listeners open on unless they name one")
     master_key: SecretStr = Field(
-        default=SecretStr(""), description="64 hex digits all keys are derived from; empty: made and kept with the data"
+        default=SecretStr(""),
+        description="64 hex digits all keys are derived from; empty: made and kept with the data",
     )
-    otlp_endpoint: str = Field(default="", description="Where traces go (OTLP over gRPC), as http://host:4317; empty: nowhere")
+    otlp_endpoint: str = Field(
+        default="", description="Where traces go (OTLP over gRPC), as http://host:4317; empty: nowhere"
+    )
     trace_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of new traces that are kept")
     metrics_port: int = Field(default=9464, ge=0, le=65535, description="Port of /metrics, /livez and /readyz")
     drain_seconds: float = Field(default=30.0, ge=0, description="Longest time a drain may take")
@@ -194,7 +197,9 @@ def _set(model: type[Section], data: dict[str, Any], path: list[str], value: str
     known = _field_names(model)
     name = path[0]
     if name not in known:
-        return _unknown("variable", variable, [f"{variable[: -len('__'.join(path))]}{key.upper()}" for key in known], "")
+        return _unknown(
+            "variable", variable, [f"{variable[: -len('__'.join(path))]}{key.upper()}" for key in known], ""
+        )
     if len(path) == 1:
         field = model.model_fields.get(name)
         data[name] = _from_text(value) if field is not None and _is_structured(field.annotation) else value

@@ -127,9 +127,7 @@ class Process:
             bus = make_event_bus(platform.events, store, clock, tracer)
             self._stores.append(store)
             self._buses.append(bus)
-            context = ServiceContext(
-                self.settings, platform, clock, store, bus, self._rpc, tracer, key, self._tasks
-            )
+            context = ServiceContext(self.settings, platform, clock, store, bus, self._rpc, tracer, key, self._tasks)
             self.services.append(classes[name](context))
         for service in self.services:
             service.register()

@@ -225,11 +225,7 @@ class Dialog:
         if status >= 200 and (method == "BYE" or status in (408, 481)):
             self.state = DialogState.TERMINATED
             return
-        forming = (
-            self.state is DialogState.EARLY
-            and method == "INVITE"
-            and request.cseq.number == self._invite_cseq
-        )
+        forming = self.state is DialogState.EARLY and method == "INVITE" and request.cseq.number == self._invite_cseq
         if status >= 300:
             if forming:
                 self.state = DialogState.TERMINATED

@@ -47,9 +47,7 @@ class DigestCredentials:
         return self.algorithm.removesuffix("-sess")
 
 
-def challenges(
-    realm: str, nonce: str, algorithms: Sequence[str] = (SHA256, MD5), *, stale: bool = False
-) -> list[str]:
+def challenges(realm: str, nonce: str, algorithms: Sequence[str] = (SHA256, MD5), *, stale: bool = False) -> list[str]:
     """Values of WWW-Authenticate or Proxy-Authenticate, the preferred one first (RFC 8760 section 2.4)."""
     tail = ", stale=true" if stale else ""
     return [
@@ -136,9 +134,7 @@ def verify(credentials: DigestCredentials, method: str, secret: bytes) -> bool:
 def authentication_info(credentials: DigestCredentials, secret: bytes) -> str:
     """The value of Authentication-Info: the server proves that it knows the password too (RFC 7616 section 3.5)."""
     proof = expected_response(credentials, "", secret)
-    return (
-        f'qop=auth, rspauth="{proof}", cnonce={quote(credentials.cnonce)}, nc={credentials.nonce_count_text}'
-    )
+    return f'qop=auth, rspauth="{proof}", cnonce={quote(credentials.cnonce)}, nc={credentials.nonce_count_text}'
 
 
 def _hash(algorithm: str, text: str) -> hashlib._Hash:

@@ -63,6 +63,10 @@ class TemporaryGruus:
 
 def _escape_value(text: str) -> str:
     """An instance id as a URI parameter value; ":" may stand there as it is."""
-    return "".join(char if char in "[]/:&+$" else escape_user(char) for char in text).replace(";", "%3B").replace(
-        "=", "%3D"
-    ).replace("?", "%3F").replace(",", "%2C")
+    return (
+        "".join(char if char in "[]/:&+$" else escape_user(char) for char in text)
+        .replace(";", "%3B")
+        .replace("=", "%3D")
+        .replace("?", "%3F")
+        .replace(",", "%2C")
+    )

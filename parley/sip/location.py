@@ -91,7 +91,11 @@ class Locator:
     """Walks NAPTR, SRV and address records for one target."""
 
     def __init__(
-        self, target: Target, transports: Sequence[str] = ("TLS", "TCP", "UDP"), *, random: Callable[[int], int]
+        self,
+        target: Target,
+        transports: Sequence[str] = ("TLS", "TCP", "UDP"),
+        *,
+        random: Callable[[int], int],
     ) -> None:
         """``transports``: those we can use, the preferred first; ``random(n)``: a number from 0 to n."""
         self._target = target

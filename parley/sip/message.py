@@ -330,7 +330,13 @@ class Request(Message):
     __slots__ = ("_uri", "method", "uri_text", "version")
 
     def __init__(
-        self, method: str, uri_text: str, lines: list[str], names: list[str], body: bytes, version: str = "SIP/2.0"
+        self,
+        method: str,
+        uri_text: str,
+        lines: list[str],
+        names: list[str],
+        body: bytes,
+        version: str = "SIP/2.0",
     ) -> None:
         super().__init__(lines, names, body)
         self.method: str = method
@@ -379,7 +385,13 @@ class Response(Message):
     __slots__ = ("reason", "status", "version")
 
     def __init__(
-        self, status: int, reason: str, lines: list[str], names: list[str], body: bytes, version: str = "SIP/2.0"
+        self,
+        status: int,
+        reason: str,
+        lines: list[str],
+        names: list[str],
+        body: bytes,
+        version: str = "SIP/2.0",
     ) -> None:
         super().__init__(lines, names, body)
         self.status: int = status
@@ -388,7 +400,12 @@ class Response(Message):
 
     @classmethod
     def create(
-        cls, status: int, reason: str | None = None, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+        cls,
+        status: int,
+        reason: str | None = None,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
     ) -> Response:
         """A new response; a Content-Length is added when the headers have none."""
         lines, names = _header_lines(headers, body)
@@ -542,9 +559,7 @@ def _parse_head(start: str, rows: list[str], body: bytes, limits: Limits) -> Req
     return request
 
 
-def _parse_request_line(
-    start: str, lines: list[str], names: list[str], body: bytes, limits: Limits
-) -> Request:
+def _parse_request_line(start: str, lines: list[str], names: list[str], body: bytes, limits: Limits) -> Request:
     method, _, rest = start.partition(" ")
     uri, space, version = rest.rpartition(" ")
     if not space or not is_token(method) or not version:

@@ -13,7 +13,12 @@ class Via:
     __slots__ = ("host", "params", "port", "protocol", "transport")
 
     def __init__(
-        self, transport: str, host: str, port: int | None = None, params: Params | None = None, protocol: str = "SIP/2.0"
+        self,
+        transport: str,
+        host: str,
+        port: int | None = None,
+        params: Params | None = None,
+        protocol: str = "SIP/2.0",
     ) -> None:
         self.protocol: str = protocol
         self.transport: str = transport

@@ -14,5 +14,6 @@ class AddressBookConfig(Section):
     min_password_length: int = Field(default=8, ge=1, le=128, description="Shortest password")
     demo: bool = Field(default=False, description="Make alice, bob and carol in the first domain when they are absent")
     demo_password: SecretStr = Field(
-        default=SecretStr(""), description="Password of the demo users; empty: a random one, kept with the data"
+        default=SecretStr(""),
+        description="Password of the demo users; empty: a random one, kept with the data",
     )

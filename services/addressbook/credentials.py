@@ -50,9 +50,7 @@ def derive(password: str, logins: list[str], realm: str, *, min_length: int) -> 
         raise PasswordError(f"a password needs at least {min_length} characters")
     if any(unicodedata.category(char) == "Cc" for char in text):
         raise PasswordError("a password must not hold control characters")
-    digests = {
-        login: DigestSecrets(ha1(MD5, login, realm, text), ha1(SHA256, login, realm, text)) for login in logins
-    }
+    digests = {login: DigestSecrets(ha1(MD5, login, realm, text), ha1(SHA256, login, realm, text)) for login in logins}
     return UserCredentials(nt_hash(text), digests)
 
 

@@ -37,9 +37,7 @@ class AddressBookService:
         self._surface = AddressBookSurface(
             self.config, UserRepository(context.store), vault, context.clock, context.tracer, self._relay.wake
         )
-        context.rpc.add_service(
-            add_AddressBookServicer_to_server, self._surface, "parley.addressbook.v1.AddressBook"
-        )
+        context.rpc.add_service(add_AddressBookServicer_to_server, self._surface, "parley.addressbook.v1.AddressBook")
 
     async def start(self) -> None:
         """Begins to relay events, and makes the demo users if wanted."""

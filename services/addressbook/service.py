@@ -81,9 +81,7 @@ class AddressBookSurface(AddressBookServicer):
             for item, address in zip(items, addresses, strict=True)
         ]
 
-    def _credentials(
-        self, item: pb.CredentialsLookup, stored: StoredUser | StoreError | None
-    ) -> pb.CredentialsResult:
+    def _credentials(self, item: pb.CredentialsLookup, stored: StoredUser | StoreError | None) -> pb.CredentialsResult:
         if isinstance(stored, StoreError):
             return _failed(item, StatusCode.UNAVAILABLE, "the store is away")
         if stored is None:
@@ -242,9 +240,7 @@ class AddressBookSurface(AddressBookServicer):
 
     def _seal(self, user: pb.User, password: str) -> bytes:
         realm = user.address.partition("@")[2]
-        credentials = derive(
-            password, digest_logins(user), realm, min_length=self._config.min_password_length
-        )
+        credentials = derive(password, digest_logins(user), realm, min_length=self._config.min_password_length)
         return self._vault.seal(credentials, user.address)
 
     def _event(self, user: pb.User, kind: UserChanged.Kind.ValueType) -> UserChanged:

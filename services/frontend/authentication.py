@@ -97,7 +97,12 @@ class DigestAuthenticator:
         if flow.trusted:
             done(Identity("", trusted=True))
             return
-        self.judge(request, flow, proxy=True, done=lambda who: done(who.identity if isinstance(who, Accepted) else who))
+        self.judge(
+            request,
+            flow,
+            proxy=True,
+            done=lambda who: done(who.identity if isinstance(who, Accepted) else who),
+        )
 
     def judge(self, request: Request, flow: Flow, *, proxy: bool, done: Done, traceparent: str = "") -> None:
         """Calls ``done`` once; at once when credentials are known here. ``proxy``: 407 and its headers, else 401."""
@@ -215,9 +220,7 @@ class DigestAuthenticator:
         info = "" if proxy else authentication_info(credentials, secret)
         done(Accepted(Identity(user.address, user.display_name), info))
 
-    def _failed(
-        self, request: Request, flow: Flow, username: str, realm: str, proxy: bool, done: Done
-    ) -> None:
+    def _failed(self, request: Request, flow: Flow, username: str, realm: str, proxy: bool, done: Done) -> None:
         """The same for a wrong password, an unknown and a disabled user."""
         self._bad.inc()
         now = self._clock.monotonic()

@@ -135,7 +135,9 @@ class CallTracker:
     def sweep(self, now: float) -> list[CallChanged]:
         """Ends the calls that are older than any call can be."""
         old = [call for call in self._calls.values() if now - call.started_at > self._max_seconds]
-        return [self._end(call, now, status=200 if call.answered_at else 408, cause="lost", by="server") for call in old]
+        return [
+            self._end(call, now, status=200 if call.answered_at else 408, cause="lost", by="server") for call in old
+        ]
 
     def _end(self, call: Call, now: float, *, status: int, cause: str, by: str) -> CallChanged:
         del self._calls[call.key]

@@ -40,7 +40,9 @@ class DigestConfig(Section):
         description="Beginnings of User-Agent whose stacks give up when they see SHA-256; they are offered MD5 alone",
     )
     nonce_seconds: int = Field(default=300, ge=30, le=86_400, description="How long a nonce is in force")
-    cache_seconds: float = Field(default=60.0, ge=0, description="How long credentials are kept; changes are told at once")
+    cache_seconds: float = Field(
+        default=60.0, ge=0, description="How long credentials are kept; changes are told at once"
+    )
 
 
 class LimitsConfig(Section):
@@ -48,20 +50,30 @@ class LimitsConfig(Section):
 
     requests_per_second: float = Field(default=200.0, gt=0, description="Per source address, on average")
     request_burst: int = Field(default=600, ge=1, description="Per source address, at once")
-    user_requests_per_second: float = Field(default=50.0, gt=0, description="Per user, requests outside dialogs, on average")
+    user_requests_per_second: float = Field(
+        default=50.0, gt=0, description="Per user, requests outside dialogs, on average"
+    )
     user_request_burst: int = Field(default=200, ge=1, description="Per user, at once")
     connections: int = Field(default=60_000, ge=1, description="Connections in all")
     connections_per_address: int = Field(default=256, ge=1, description="Connections of one source address")
     message_bytes: int = Field(default=65_535, ge=2048, le=1_048_576, description="Largest message")
     message_seconds: float = Field(default=10.0, gt=0, description="Longest time a message may take to arrive whole")
-    first_message_seconds: float = Field(default=30.0, gt=0, description="Silence after which a new connection is closed")
+    first_message_seconds: float = Field(
+        default=30.0, gt=0, description="Silence after which a new connection is closed"
+    )
     idle_seconds: float = Field(default=7_500.0, gt=0, description="Silence after which any connection is closed")
-    write_buffer_bytes: int = Field(default=1_048_576, ge=65_536, description="Unread output after which a slow reader is cut off")
+    write_buffer_bytes: int = Field(
+        default=1_048_576, ge=65_536, description="Unread output after which a slow reader is cut off"
+    )
     tls_handshake_seconds: float = Field(default=10.0, gt=0, description="Longest TLS handshake")
     transactions: int = Field(default=100_000, ge=100, description="Transactions at a time")
     udp_flows: int = Field(default=200_000, ge=100, description="UDP sources remembered")
-    failures_per_source: int = Field(default=30, ge=1, description="Failed sign-ins a minute before a source is refused")
-    failures_per_user: int = Field(default=5, ge=1, description="Failed sign-ins a minute before answers to a user are delayed")
+    failures_per_source: int = Field(
+        default=30, ge=1, description="Failed sign-ins a minute before a source is refused"
+    )
+    failures_per_user: int = Field(
+        default=5, ge=1, description="Failed sign-ins a minute before answers to a user are delayed"
+    )
 
 
 class ApplicationRoute(Section):
@@ -87,19 +99,37 @@ class FrontendConfig(Section):
     domains: list[str] = Field(default=["example.test"], min_length=1, description="SIP domains served")
     listen: list[str] = Field(default=[], description="Addresses to listen on; empty: platform.bind")
     ports: Ports = Field(default=Ports(), description="Ports")
-    advertise: str = Field(default="", description="Host name or address clients reach this front end at; empty: the listen address")
-    advertise_ports: dict[str, int] = Field(default={}, description="Ports clients use, by transport, where they differ")
-    edge_uid: str = Field(default="", description="Unique name that outlives a restart: the pod's UID; empty: kept with the data")
-    lease_seconds: float = Field(default=6.0, ge=1, description="Length of the lease by which others know that it lives")
+    advertise: str = Field(
+        default="",
+        description="Host name or address clients reach this front end at; empty: the listen address",
+    )
+    advertise_ports: dict[str, int] = Field(
+        default={}, description="Ports clients use, by transport, where they differ"
+    )
+    edge_uid: str = Field(
+        default="",
+        description="Unique name that outlives a restart: the pod's UID; empty: kept with the data",
+    )
+    lease_seconds: float = Field(
+        default=6.0, ge=1, description="Length of the lease by which others know that it lives"
+    )
     reuse_port: bool = Field(default=False, description="Share the UDP port with other processes of this machine")
     tls: TlsConfig = Field(default=TlsConfig(), description="Certificates")
     digest: DigestConfig = Field(default=DigestConfig(), description="Digest authentication")
     limits: LimitsConfig = Field(default=LimitsConfig(), description="Limits")
-    applications: list[ApplicationRoute] = Field(default=[], description="Requests that go to applications; the first row that fits")
+    applications: list[ApplicationRoute] = Field(
+        default=[], description="Requests that go to applications; the first row that fits"
+    )
     trusted_peers: list[str] = Field(default=[], description="Names in certificates of servers that need no digest")
     outbound: OutboundConfig = Field(default=OutboundConfig(), description="Calls to other domains")
     websocket_origins: list[str] = Field(default=[], description="Origins of pages that may connect; empty: all")
-    flow_grace_seconds: float = Field(default=2.0, ge=0, description="Time between the end of a connection and of its bindings")
-    backend_seconds: float = Field(default=3.0, gt=0, description="Longest wait for another service; below SIP's Timer F")
-    drain_seconds: float = Field(default=30.0, ge=0, description="Longest drain; connections are closed at its end, spread out")
+    flow_grace_seconds: float = Field(
+        default=2.0, ge=0, description="Time between the end of a connection and of its bindings"
+    )
+    backend_seconds: float = Field(
+        default=3.0, gt=0, description="Longest wait for another service; below SIP's Timer F"
+    )
+    drain_seconds: float = Field(
+        default=30.0, ge=0, description="Longest drain; connections are closed at its end, spread out"
+    )
     timer_c: float = Field(default=185.0, ge=1, description="Seconds an INVITE may ring")

@@ -29,7 +29,13 @@ class BackendDirectory:
     """See `services.frontend.proxying.wiring.Directory`."""
 
     def __init__(
-        self, lookups: LookupClient, registrar: RegistrarStub, cache: CredentialCache, rpc: RpcHost, *, timeout_s: float
+        self,
+        lookups: LookupClient,
+        registrar: RegistrarStub,
+        cache: CredentialCache,
+        rpc: RpcHost,
+        *,
+        timeout_s: float,
     ) -> None:
         self._lookups = lookups
         self._registrar = registrar

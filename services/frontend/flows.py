@@ -28,7 +28,13 @@ class Flow:
     )  # fmt: skip
 
     def __init__(
-        self, connection_id: int, transport: str, remote: tuple[str, int], local: tuple[str, int], *, trusted: bool = False
+        self,
+        connection_id: int,
+        transport: str,
+        remote: tuple[str, int],
+        local: tuple[str, int],
+        *,
+        trusted: bool = False,
     ) -> None:
         self.connection_id = connection_id
         self.transport = transport

@@ -121,12 +121,12 @@ class FrontendService:
         context, config = self._context, self.config
         connections = Connections(config.limits)
         bind = context.platform.bind
-        files, own_ca = certificate_files(config, context.platform.data_folder, [config.advertise, *config.listen, bind])
+        files, own_ca = certificate_files(
+            config, context.platform.data_folder, [config.advertise, *config.listen, bind]
+        )
         self._tls = ServerTls(files)
         peers = ServerTls(files, client_ca=config.tls.peer_ca) if config.tls.peer_ca is not None else None
-        self.listeners = await open_listeners(
-            config, bind, self._flows, self._sink, connections, self._tls, peers
-        )
+        self.listeners = await open_listeners(config, bind, self._flows, self._sink, connections, self._tls, peers)
         self._flows.restore_udp_with(self.listeners.restore_udp)
         self._addresses = Addresses(
             advertised(config, self.listeners), FlowTokens(derive_key(context.master_key, "flow-token")), self.edge_uid,
@@ -135,7 +135,10 @@ class FrontendService:
         self._wire(connections, files if not own_ca else None)
         self._begin()
         self._ready = True
-        logger.info("listening for SIP on %s", ", ".join(f"{k} {h}:{p}" for k, (h, p) in self.listeners.by_transport.items()))
+        logger.info(
+            "listening for SIP on %s",
+            ", ".join(f"{k} {h}:{p}" for k, (h, p) in self.listeners.by_transport.items()),
+        )
 
     def _wire(self, connections: Connections, files: CertificateFiles | None) -> None:
         """Puts together what deals with messages."""
@@ -194,9 +197,7 @@ class FrontendService:
     def deliver_client(self, address: str) -> DeliverClient:
         """A stream to another front end; see `services.frontend.proxying.peers.ChannelSource`."""
         channel = self._context.rpc.channel(_EDGE, address)
-        return DuplexClient(
-            channel, f"/{_EDGE}/Deliver", edge_pb2.DeliverRequest, edge_pb2.DeliverResponse
-        )
+        return DuplexClient(channel, f"/{_EDGE}/Deliver", edge_pb2.DeliverRequest, edge_pb2.DeliverResponse)
 
     def _connect_application(self, name: str) -> ApplicationClient:
         target = self._context.platform.rpc.targets.get(name)

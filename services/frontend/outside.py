@@ -34,7 +34,12 @@ class Outside:
     """See `services.frontend.proxying.wiring.OutsideSender`."""
 
     def __init__(
-        self, allowed: frozenset[str], resolver: Resolver, connector: Connector, edge_uid: str, addresses: Addresses
+        self,
+        allowed: frozenset[str],
+        resolver: Resolver,
+        connector: Connector,
+        edge_uid: str,
+        addresses: Addresses,
     ) -> None:
         """``allowed``: domains in lower case; "*" allows all."""
         self._allowed = allowed

@@ -90,9 +90,7 @@ class Registration:
             return
         if key is not None:
             self._answers.put(key, _PENDING)
-        self._authenticator.judge(
-            request, flow, proxy=False, done=exchange.on_judged, traceparent=span.traceparent
-        )
+        self._authenticator.judge(request, flow, proxy=False, done=exchange.on_judged, traceparent=span.traceparent)
 
     def _check(self, request: Request) -> Refusal | None:
         """What can be said without knowing who asks."""
@@ -164,9 +162,7 @@ class Registration:
         return item
 
     @staticmethod
-    def _add_contact(
-        item: pb.BindingUpdate, contact: NameAddr, expires: int | None, outbound: bool, epid: str
-    ) -> None:
+    def _add_contact(item: pb.BindingUpdate, contact: NameAddr, expires: int | None, outbound: bool, epid: str) -> None:
         params = contact.params
         update = item.contacts.add(contact=contact.uri_text, q_milli=1000, epid=epid)
         if not contact.uri.is_sip and contact.uri.scheme != "tel":
@@ -300,7 +296,11 @@ class _Exchange:
         """Answers without a registration."""
         self.respond(
             make_response(
-                self.request, refusal.status, refusal.reason, to_tag=self.flow.new_tag(), headers=refusal.headers
+                self.request,
+                refusal.status,
+                refusal.reason,
+                to_tag=self.flow.new_tag(),
+                headers=refusal.headers,
             )
         )
 

@@ -11,7 +11,19 @@ from services.frontend.flows import Flow
 
 SERVED: Final = ("REGISTER", "OPTIONS", "INVITE", "ACK", "CANCEL", "BYE")
 KNOWN: Final = frozenset(
-    (*SERVED, "MESSAGE", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "INFO", "UPDATE", "PRACK", "BENOTIFY", "SERVICE")
+    (
+        *SERVED,
+        "MESSAGE",
+        "SUBSCRIBE",
+        "NOTIFY",
+        "PUBLISH",
+        "REFER",
+        "INFO",
+        "UPDATE",
+        "PRACK",
+        "BENOTIFY",
+        "SERVICE",
+    )
 )
 ALLOW: Final = ", ".join(("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER"))
 SUPPORTED: Final = frozenset({"path", "outbound", "gruu", "timer", "100rel", "replaces"})

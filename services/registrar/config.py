@@ -15,6 +15,8 @@ class RegistrarConfig(Section):
     max_expires: int = Field(default=7200, ge=60, description="Seconds; more is shortened to this")
     max_bindings: int = Field(default=10, ge=1, description="Endpoints that a user may have registered at a time")
     edge_grace: float = Field(
-        default=10.0, ge=0, description="Seconds after a front end's lease ended until its bindings are taken away"
+        default=10.0,
+        ge=0,
+        description="Seconds after a front end's lease ended until its bindings are taken away",
     )
     sweep_interval: float = Field(default=1.0, gt=0, description="Seconds between looks for what has ended")

@@ -57,7 +57,9 @@ class BindingRepository:
         calls = [self._call(change, now_ms) for change in changes]
         replies = await self._update.many(calls, [change.traceparent for change in changes])
         return [
-            reply if isinstance(reply, StoreError) else ChangeResult(reply[0], reply[1] == 1, list(map(unpack, reply[2:])))
+            reply
+            if isinstance(reply, StoreError)
+            else ChangeResult(reply[0], reply[1] == 1, list(map(unpack, reply[2:])))
             for reply in replies
         ]
 

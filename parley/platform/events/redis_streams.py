@@ -43,7 +43,13 @@ class RedisStreamsBus:
     """See `parley.platform.events.api.EventBus`."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, partitions: int = 8, retention: int = 100_000, tracer: Tracer = NO_TRACER
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        partitions: int = 8,
+        retention: int = 100_000,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         """``retention``: events kept for each partition; older ones are dropped, read or not."""
         self.store = store
@@ -172,9 +178,7 @@ class _Tail(_Reader):
         bus = self._bus
         for partition in range(bus.partitions):
             if partition not in self._last:
-                newest = await bus.store.execute(
-                    "XREVRANGE", bus.stream(self._topic, partition), "+", "-", "COUNT", 1
-                )
+                newest = await bus.store.execute("XREVRANGE", bus.stream(self._topic, partition), "+", "-", "COUNT", 1)
                 self._last[partition] = newest[0][0].decode() if newest else "0-0"
 
 
@@ -270,7 +274,16 @@ class _Member(_Reader):
                 self._held[partition] = True
         else:
             reply = await store.execute(
-                "XREADGROUP", "GROUP", self._group, self._name, "COUNT", _COUNT, "STREAMS", stream, ">", key=stream
+                "XREADGROUP",
+                "GROUP",
+                self._group,
+                self._name,
+                "COUNT",
+                _COUNT,
+                "STREAMS",
+                stream,
+                ">",
+                key=stream,
             )
             entries = reply[0][1] if reply else []
         for entry_id, fields in entries:

@@ -35,7 +35,10 @@ _SWEEP_S: Final = 0.05
 
 _ITEMS = Counter("parley_rpc_batch_items_total", "Items of batched calls by outcome", ["method", "outcome"])
 _SIZES = Histogram(
-    "parley_rpc_batch_size_items", "Items that left together", ["method"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+    "parley_rpc_batch_size_items",
+    "Items that left together",
+    ["method"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 
 

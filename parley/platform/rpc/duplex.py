@@ -38,7 +38,11 @@ class DuplexClient(Generic[ItemT, EventT]):
     """The calling side of all exchanges with one peer."""
 
     def __init__(
-        self, channel: StreamOpener, path: str, request_type: type[ProtoMessage], response_type: type[ProtoMessage]
+        self,
+        channel: StreamOpener,
+        path: str,
+        request_type: type[ProtoMessage],
+        response_type: type[ProtoMessage],
     ) -> None:
         self._channel = channel
         self._path = path

@@ -48,9 +48,7 @@ class MutualTls:
 
     def client(self) -> grpc.ChannelCredentials:
         """Credentials that show our certificate and check the other's."""
-        return grpc.ssl_channel_credentials(
-            self.ca.read_bytes(), self.key.read_bytes(), self.certificate.read_bytes()
-        )
+        return grpc.ssl_channel_credentials(self.ca.read_bytes(), self.key.read_bytes(), self.certificate.read_bytes())
 
     def _configuration(self) -> Any:
         pair = (self.key.read_bytes(), self.certificate.read_bytes())
@@ -105,7 +103,9 @@ class RpcHost:
 
     def _connect(self, target: str | None, service: str) -> Any:
         if not target:
-            raise ValueError(f"no address is configured for {service}; set platform.rpc.targets.{service.split('.')[1]}")
+            raise ValueError(
+                f"no address is configured for {service}; set platform.rpc.targets.{service.split('.')[1]}"
+            )
         return remote_channel(target, self._tls.client() if self._tls else None)
 
     async def start(self) -> None:
@@ -137,7 +137,10 @@ class RpcHost:
 
     async def set_health(self, *, live: bool = True, ready: bool) -> None:
         """What the health service says."""
-        serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+        serving, not_serving = (
+            health_pb2.HealthCheckResponse.SERVING,
+            health_pb2.HealthCheckResponse.NOT_SERVING,
+        )
         await self._health.set(LIVENESS, serving if live else not_serving)
         await self._health.set(READINESS, serving if ready else not_serving)
         await self._health.set("", serving if ready else not_serving)

@@ -16,7 +16,12 @@ from typing import Final, Literal, TextIO
 from parley.platform.telemetry.redaction import redact
 from parley.platform.telemetry.tracing import current_span
 
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
 
 call_id_var: ContextVar[str] = ContextVar("parley_call_id", default="")
 """Call-ID of the request that is being handled, for log lines of code that does not know it."""
@@ -67,7 +72,11 @@ class TextFormatter(logging.Formatter):
 
 
 def configure_logs(
-    service: str, *, level: str = "INFO", form: Literal["auto", "json", "text"] = "auto", stream: TextIO | None = None
+    service: str,
+    *,
+    level: str = "INFO",
+    form: Literal["auto", "json", "text"] = "auto",
+    stream: TextIO | None = None,
 ) -> None:
     """Sends the root logger to ``stream`` (standard error); ``auto`` writes text to a terminal and JSON elsewhere."""
     target = stream if stream is not None else sys.stderr

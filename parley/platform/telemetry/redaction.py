@@ -6,7 +6,9 @@ import re
 from typing import Final
 
 _HEADERS: Final = re.compile(r"(?im)^((?:proxy-)?authorization|authentication-info)[ \t]*:.*$")
-_PAIRS: Final = re.compile(r'(?i)\b(response|rspauth|password|passwd|secret|ha1(?:_\w+)?|nt_hash)("?\s*[=:]\s*)("[^"]*"|[^\s,;&]+)')
+_PAIRS: Final = re.compile(
+    r'(?i)\b(response|rspauth|password|passwd|secret|ha1(?:_\w+)?|nt_hash)("?\s*[=:]\s*)("[^"]*"|[^\s,;&]+)'
+)
 
 
 def redact(text: str) -> str:

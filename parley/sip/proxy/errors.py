@@ -9,9 +9,7 @@ from parley.sip.message import Request, Response, make_response
 class ProxyError(SipError):
     """A request that is answered here, not forwarded: a status and the headers that explain it."""
 
-    def __init__(
-        self, status: int, reason: str | None = None, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
+    def __init__(self, status: int, reason: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(f"{status} {reason or ''}".rstrip())
         self.status: int = status
         self.reason: str | None = reason

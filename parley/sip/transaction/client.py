@@ -20,9 +20,7 @@ class ClientTransaction(Transaction):
 
     __slots__ = ()
 
-    def __init__(
-        self, request: Request, state: State, *, reliable: bool, timers: Timers = DEFAULT_TIMERS
-    ) -> None:
+    def __init__(self, request: Request, state: State, *, reliable: bool, timers: Timers = DEFAULT_TIMERS) -> None:
         super().__init__(request, client_key(request), state, reliable=reliable, timers=timers)
 
     def start(self, now: float) -> None:
@@ -73,9 +71,7 @@ class InviteClientTransaction(ClientTransaction):
             else:
                 self._ack = make_failure_ack(self.request, response)
                 self._send(self._ack)
-                self._linger(
-                    State.COMPLETED, now, self.timers.completed_invite_client(self.reliable)
-                )  # timer D
+                self._linger(State.COMPLETED, now, self.timers.completed_invite_client(self.reliable))  # timer D
         elif state is State.ACCEPTED and 200 <= status < 300:
             self._pass_on(response)
         elif state is State.COMPLETED and status >= 300 and self._ack is not None:
@@ -123,9 +119,7 @@ class NonInviteClientTransaction(ClientTransaction):
         if response.status < 200:
             self.state = State.PROCEEDING
         else:
-            self._linger(
-                State.COMPLETED, now, self.timers.completed_non_invite_client(self.reliable)
-            )  # timer K
+            self._linger(State.COMPLETED, now, self.timers.completed_non_invite_client(self.reliable))  # timer K
 
     def _retransmit(self, now: float) -> None:
         self._send(self.request, retransmission=True)

@@ -65,7 +65,5 @@ class Terminated:
     """The transaction is over and can be forgotten. Always the last event, and told once."""
 
 
-TransactionEvent = (
-    SendMessage | ResponseReceived | AckReceived | Cancelled | TimedOut | TransportFailed | Terminated
-)
+TransactionEvent = SendMessage | ResponseReceived | AckReceived | Cancelled | TimedOut | TransportFailed | Terminated
 """Any of the events of this module."""

@@ -89,9 +89,7 @@ class InviteServerTransaction(ServerTransaction):
                 self._events.append(AckReceived(request, end_to_end=True))
             elif state is State.COMPLETED and self._acknowledges(request):
                 self._events.append(AckReceived(request, end_to_end=False))
-                self._linger(
-                    State.CONFIRMED, now, self.timers.confirmed_invite_server(self.reliable)
-                )  # timer I
+                self._linger(State.CONFIRMED, now, self.timers.confirmed_invite_server(self.reliable))  # timer I
         elif state is State.PROCEEDING or state is State.COMPLETED:
             self._repeat()
 
@@ -156,9 +154,7 @@ class NonInviteServerTransaction(ServerTransaction):
 
     __slots__ = ()
 
-    def __init__(
-        self, request: Request, key: Hashable, *, reliable: bool, timers: Timers = DEFAULT_TIMERS
-    ) -> None:
+    def __init__(self, request: Request, key: Hashable, *, reliable: bool, timers: Timers = DEFAULT_TIMERS) -> None:
         super().__init__(request, key, State.TRYING, reliable=reliable, timers=timers)
 
     def receive_request(self, request: Request, now: float) -> None:
@@ -173,9 +169,7 @@ class NonInviteServerTransaction(ServerTransaction):
             if response.status < 200:
                 self.state = State.PROCEEDING
             else:
-                self._linger(
-                    State.COMPLETED, now, self.timers.completed_non_invite_server(self.reliable)
-                )  # timer J
+                self._linger(State.COMPLETED, now, self.timers.completed_non_invite_server(self.reliable))  # timer J
 
     def _expired(self, now: float) -> None:
         self._terminate()

@@ -141,9 +141,7 @@ class ProxiedRequest:
         """Sends the request to its targets; not more than once."""
         if self._was_cancelled or self._answered:
             return
-        self._context = ForkingContext(
-            self.request, groups, settings=self._settings, to_tag=self.flow.new_tag()
-        )
+        self._context = ForkingContext(self.request, groups, settings=self._settings, to_tag=self.flow.new_tag())
         self._context.start(self._driver.now())
         self._driver.watch(self)
         self._run()

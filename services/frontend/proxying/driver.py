@@ -47,7 +47,12 @@ class Driver:
     """The transactions of a front end, and the one timer for them."""
 
     def __init__(
-        self, clock: Clock, loop: asyncio.AbstractEventLoop, *, timers: Timers = DEFAULT_TIMERS, limit: int = 200_000
+        self,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        timers: Timers = DEFAULT_TIMERS,
+        limit: int = 200_000,
     ) -> None:
         self.clock = clock
         self.timers = timers

@@ -36,7 +36,11 @@ def targets_of(bindings: Iterable[Binding], method: str) -> list[Target]:
 
 def _target(binding: Binding) -> Target:
     return Target(
-        uri=binding.contact, q=binding.q_milli / 1000, route=tuple(binding.path), flow=flow_of(binding), alternatives=()
+        uri=binding.contact,
+        q=binding.q_milli / 1000,
+        route=tuple(binding.path),
+        flow=flow_of(binding),
+        alternatives=(),
     )
 
 

@@ -73,7 +73,11 @@ class Addresses:
     """Under which names clients and other servers reach this front end, and the tokens in our routes."""
 
     def __init__(
-        self, advertised: dict[str, tuple[str, int]], tokens: FlowTokens, edge_uid: str, aliases: frozenset[str]
+        self,
+        advertised: dict[str, tuple[str, int]],
+        tokens: FlowTokens,
+        edge_uid: str,
+        aliases: frozenset[str],
     ) -> None:
         """``advertised``: host and port by transport ("UDP", "TCP", "TLS", "WS", "WSS"); ``aliases``: further hosts."""
         self._advertised = advertised

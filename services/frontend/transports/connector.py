@@ -16,7 +16,12 @@ class OutgoingConnections:
     """See `services.frontend.outside.Connector`; connections are kept and used again."""
 
     def __init__(
-        self, flows: Flows, sink: MessageSink, connections: Connections, udp: list[UdpListener], context: ssl.SSLContext
+        self,
+        flows: Flows,
+        sink: MessageSink,
+        connections: Connections,
+        udp: list[UdpListener],
+        context: ssl.SSLContext,
     ) -> None:
         self._flows = flows
         self._sink = sink

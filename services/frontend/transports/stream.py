@@ -31,7 +31,9 @@ class Connections:
 
     def __init__(self, limits: LimitsConfig) -> None:
         self.limits = limits
-        self.framing = Limits(message=limits.message_bytes, head=min(32_768, limits.message_bytes), body=limits.message_bytes)
+        self.framing = Limits(
+            message=limits.message_bytes, head=min(32_768, limits.message_bytes), body=limits.message_bytes
+        )
         self._by_address: Tally[str] = Tally()
         self._total = 0
 
@@ -58,10 +60,25 @@ class Connections:
 class StreamFlow(Flow, asyncio.Protocol):
     """One connection."""
 
-    __slots__ = ("_begun", "_connections", "_counted", "_flows", "_framer", "_paused", "_sink", "_transport", "_trusted_names")
+    __slots__ = (
+        "_begun",
+        "_connections",
+        "_counted",
+        "_flows",
+        "_framer",
+        "_paused",
+        "_sink",
+        "_transport",
+        "_trusted_names",
+    )
 
     def __init__(
-        self, transport: str, flows: Flows, sink: MessageSink, connections: Connections, trusted_names: frozenset[str]
+        self,
+        transport: str,
+        flows: Flows,
+        sink: MessageSink,
+        connections: Connections,
+        trusted_names: frozenset[str],
     ) -> None:
         super().__init__(flows.next_id(), transport, ("", 0), ("", 0))
         self._flows = flows

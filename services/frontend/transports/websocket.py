@@ -24,7 +24,14 @@ class WebSocketFlow(Flow):
 
     __slots__ = ("_queue", "_socket", "_writer")
 
-    def __init__(self, flows: Flows, transport: str, remote: tuple[str, int], local: tuple[str, int], socket: web.WebSocketResponse) -> None:
+    def __init__(
+        self,
+        flows: Flows,
+        transport: str,
+        remote: tuple[str, int],
+        local: tuple[str, int],
+        socket: web.WebSocketResponse,
+    ) -> None:
         super().__init__(flows.next_id(), transport, remote, local)
         self._socket = socket
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(256)

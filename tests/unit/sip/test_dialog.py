@@ -127,10 +127,7 @@ def test_callee_needs_its_tag_and_the_callers_contact() -> None:
 
 def test_answer_without_contact_keeps_the_request_uri_as_target() -> None:
     request = make_request()
-    assert (
-        Dialog.from_response(request, answer(request, 200, contact="")).remote_target
-        == "sip:bob@example.test"
-    )
+    assert Dialog.from_response(request, answer(request, 200, contact="")).remote_target == "sip:bob@example.test"
 
 
 def test_messages_name_their_dialog() -> None:
@@ -258,9 +255,7 @@ def test_bye_ends_the_dialog() -> None:
     assert dialog.receive_request(make_request("INFO", cseq=3, to_tag="b1")) == 481
 
 
-@pytest.mark.parametrize(
-    ("method", "moved"), [("INVITE", True), ("UPDATE", True), ("INFO", False), ("BYE", False)]
-)
+@pytest.mark.parametrize(("method", "moved"), [("INVITE", True), ("UPDATE", True), ("INFO", False), ("BYE", False)])
 def test_requests_move_the_target(method: str, moved: bool) -> None:
     dialog = callee()
     dialog.receive_request(make_request(method, cseq=2, to_tag="b1", contact="<sip:alice@192.0.2.66>"))

@@ -58,16 +58,12 @@ class Fork:
         made = []
         for group in groups:
             if isinstance(group, int):
-                made.append(
-                    [Target(f"sip:phone{number + index}@192.0.2.{number + index}") for index in range(group)]
-                )
+                made.append([Target(f"sip:phone{number + index}@192.0.2.{number + index}") for index in range(group)])
                 number += group
             else:
                 made.append(group)
         self.request = make_request(method, extra)
-        self.context = ForkingContext(
-            self.request, made, settings=ForkSettings(**settings), to_tag="proxytag"
-        )
+        self.context = ForkingContext(self.request, made, settings=ForkSettings(**settings), to_tag="proxytag")
         if start:
             self.context.start(100.0)
 

@@ -39,9 +39,7 @@ class ForkingMachine(RuleBasedStateMachine):
         absorb=st.booleans(),
         group_wait=st.sampled_from([None, 20.0]),
     )
-    def begin(
-        self, method: str, sizes: list[int], alternatives: int, absorb: bool, group_wait: float | None
-    ) -> None:
+    def begin(self, method: str, sizes: list[int], alternatives: int, absorb: bool, group_wait: float | None) -> None:
         self.invite = method == "INVITE"
         self.request = Request.create(
             method,

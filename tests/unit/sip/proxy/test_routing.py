@@ -108,9 +108,7 @@ def test_strict_router_with_a_single_route() -> None:
 
 
 def test_own_request_uri_without_lr_is_a_user_of_ours() -> None:
-    request = make_request(
-        uri="sip:bob@proxy.example.test", extra=(("Route", "<sip:other.example.test;lr>"),)
-    )
+    request = make_request(uri="sip:bob@proxy.example.test", extra=(("Route", "<sip:other.example.test;lr>"),))
     assert not preprocess_routes(request, is_own).strict
     assert request.uri_text == "sip:bob@proxy.example.test"
 
@@ -120,9 +118,7 @@ def test_own_request_uri_without_lr_is_a_user_of_ours() -> None:
 
 def test_two_sides_are_recorded_with_the_callees_on_top() -> None:
     request = make_request(extra=(("Record-Route", "<sip:before.example.test;lr>"),))
-    add_record_routes(
-        request, "sip:i@proxy.example.test;transport=udp;lr", "sip:o@proxy.example.test;transport=tls;lr"
-    )
+    add_record_routes(request, "sip:i@proxy.example.test;transport=udp;lr", "sip:o@proxy.example.test;transport=tls;lr")
     assert request.values("Record-Route") == [
         "<sip:o@proxy.example.test;transport=tls;lr>",
         "<sip:i@proxy.example.test;transport=udp;lr>",
@@ -254,9 +250,7 @@ def test_late_answer_is_acknowledged_on_its_branch() -> None:
 
 def test_late_answer_is_hung_up() -> None:
     sent, response = abandoned()
-    bye = make_bye(
-        sent, response, via="SIP/2.0/TLS proxy.example.test:5061;branch=z9hG4bKbye", reason="SIP;cause=200"
-    )
+    bye = make_bye(sent, response, via="SIP/2.0/TLS proxy.example.test:5061;branch=z9hG4bKbye", reason="SIP;cause=200")
     assert bye.request.method == "BYE"
     assert (bye.request.cseq.number, bye.request.cseq.method) == (6, "BYE")
     assert bye.request.get("Reason") == "SIP;cause=200"

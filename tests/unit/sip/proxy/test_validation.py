@@ -107,9 +107,7 @@ def test_missing_header_is_400(missing: str) -> None:
     assert status(request) == 400
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("CSeq", "one INVITE"), ("Max-Forwards", "many"), ("To", "<sip:bob")]
-)
+@pytest.mark.parametrize(("name", "value"), [("CSeq", "one INVITE"), ("Max-Forwards", "many"), ("To", "<sip:bob")])
 def test_unreadable_header_is_400(name: str, value: str) -> None:
     request = make_request()
     request.set(name, value)

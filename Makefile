@@ -1,0 +1,75 @@
+# Parley. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.run
+DEV_STAMP := $(VENV)/.dev
+CODE := parley services tests bench fuzz tools
+
+.DEFAULT_GOAL := help
+.PHONY: help run test unit check bench proto proto-baseline fmt lock fuzz clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
+
+# The packages of the lock files, by hash; the stamp is newer than the lock file once they are there.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Parley needs Python 3.11 or newer; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): $(BIN)/python requirements.lock pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
+	  || { $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; }
+	@touch $@
+
+$(DEV_STAMP): $(RUN_STAMP) requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(RUN_STAMP) ## Run everything on this machine, with demo users
+	@$(BIN)/parley run
+
+test: $(DEV_STAMP) ## Install what the tests need, then run all of them
+	@tools/install-test-tools.sh
+	$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet 2>/dev/null || true
+	@$(BIN)/coverage report --skip-covered --skip-empty | tail -n 25
+
+unit: $(DEV_STAMP) ## Run the tests that need no other program
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+check: $(DEV_STAMP) ## Format, lint, types, docstrings, protos, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(CODE)
+	$(BIN)/interrogate --quiet parley services
+	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/baseline.binpb
+	$(BIN)/python tools/generate_proto.py --check
+	$(BIN)/python tools/check_imports.py
+	$(BIN)/python tools/check_tree.py
+	@echo "all checks passed"
+
+bench: $(DEV_STAMP) ## Measure against Kamailio (Debian packages kamailio, sip-tester)
+	$(BIN)/python -m bench $(ARGS)
+
+fuzz: $(DEV_STAMP) ## Fuzz every parser for a while
+	$(BIN)/python -m fuzz.run --seconds 30 $(ARGS)
+
+proto: $(DEV_STAMP) ## Generate the Python code of proto/
+	$(BIN)/python tools/generate_proto.py
+
+proto-baseline: $(DEV_STAMP) ## Accept the protos as they are as what must not be broken
+	$(BIN)/buf build proto -o proto/baseline.binpb
+
+fmt: $(DEV_STAMP) ## Format the code
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lock: $(DEV_STAMP) ## Write the lock files anew
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra embedded --no-header --no-annotate pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-header --no-annotate -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove what was built
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

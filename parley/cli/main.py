@@ -1,0 +1,48 @@
+"""``parley``: runs the server, and talks to a running one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Forked children would otherwise inherit gRPC's threads; Parley starts its children with exec only.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+from parley.cli import calls, config, doctor, registrations, run, users
+from parley.cli.errors import EXIT_HELP
+from parley.cli.session import Options
+
+app = typer.Typer(
+    help="Parley, a unified-communications server.", epilog=EXIT_HELP, no_args_is_help=True,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+app.add_typer(users.app, name="user")
+app.add_typer(config.app, name="config")
+app.command("run")(run.run)
+app.command("registrations")(registrations.registrations)
+app.command("calls")(calls.calls)
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Configuration file (YAML).")] = None,
+    target: Annotated[str, typer.Option(help="gRPC address of a Parley, as host:port or unix:/path.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Keeps what all commands share."""
+    context.obj = Options(config, target, as_json)
+
+
+def main() -> None:
+    """The entry point of the ``parley`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What commands share: configuration, the connection to a running Parley, output as table or JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message as ProtoMessage
+from rich.console import Console
+from rich.table import Table
+
+from parley.cli.errors import Exit, fail, rpc_failure
+from parley.platform.config import ConfigError, PlatformConfig, Settings
+from parley.platform.host import RUN_FILE, load_settings
+from parley.platform.rpc.errors import RpcError
+from parley.platform.rpc.host import MutualTls, RpcHost
+
+ResultT = TypeVar("ResultT")
+
+console = Console(highlight=False)
+
+
+@dataclass
+class Options:
+    """What was given before the command."""
+
+    config: Path | None = None
+    target: str = ""
+    as_json: bool = False
+
+
+def settings_of(options: Options) -> Settings:
+    """The configuration; ends the command when it is wrong."""
+    try:
+        return load_settings(options.config, os.environ)
+    except ConfigError as error:
+        for problem in error.problems[:-1]:
+            fail(problem, Exit.CONFIGURATION)
+        raise fail(
+            error.problems[-1],
+            Exit.CONFIGURATION,
+            "docs/configuration.md lists every key; `parley config check` checks",
+        ) from None
+
+
+def run_file(platform: PlatformConfig) -> dict[str, Any]:
+    """What the running process wrote of itself; empty when none runs with this data folder."""
+    try:
+        content = json.loads((platform.data_folder / RUN_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def call(options: Options, work: Callable[[RpcHost, str | None], Awaitable[ResultT]]) -> ResultT:
+    """Runs a coroutine with a connection to Parley; ends the command when a call fails.
+
+    The target is the one given, else that of the process which runs with the configured data folder, else what the
+    configuration names for each service (then the work gets None).
+    """
+    platform = settings_of(options).section("platform", PlatformConfig)
+    target: str | None = options.target or next(iter(run_file(platform).get("rpc", [])), None)
+    if target is None and not platform.rpc.targets:
+        raise fail(
+            "no running Parley was found", Exit.UNAVAILABLE,
+            f"start one with `parley run` (data folder {platform.data_folder}), or name one with --target",
+        )  # fmt: skip
+    tls = platform.rpc.tls
+
+    async def main() -> ResultT:
+        host = RpcHost(
+            targets=platform.rpc.targets,
+            tls=MutualTls(tls.certificate, tls.key, tls.ca) if tls is not None else None,
+        )
+        try:
+            return await work(host, target)
+        finally:
+            await host.stop()
+
+    try:
+        return asyncio.run(main())
+    except RpcError as error:
+        raise rpc_failure(error) from None
+
+
+def show_json(value: Any) -> None:
+    """Prints a value, or a protobuf message, as JSON."""
+    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON can hold."""
+    if isinstance(value, ProtoMessage):
+        return MessageToDict(value, preserving_proto_field_name=True)
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str = "none") -> None:
+    """Prints rows as a table."""
+    if not rows:
+        console.print(f"[dim]{empty}[/dim]")
+        return
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

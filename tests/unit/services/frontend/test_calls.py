@@ -1,0 +1,115 @@
+"""Call facts: which messages start, ring, answer and end a call."""
+
+from __future__ import annotations
+
+import pytest
+
+from parley.proto.events.v1.call_pb2 import CallChanged
+from services.frontend.calls import CallKey, CallTracker
+
+KEY = CallKey("abc@host", "from1")
+
+
+@pytest.fixture
+def tracker() -> CallTracker:
+    return CallTracker()
+
+
+def start(tracker: CallTracker, now: float = 100.0) -> CallChanged | None:
+    return tracker.started(KEY, from_aor="sip:alice@example.test", to_aor="sip:bob@example.test", now=now)
+
+
+def test_answered_call_has_every_fact_once(tracker: CallTracker) -> None:
+    started = start(tracker)
+    assert started is not None
+    assert (started.kind, started.from_aor, started.at_ms) == (
+        CallChanged.KIND_STARTED,
+        "sip:alice@example.test",
+        100_000,
+    )
+    assert start(tracker) is None
+    assert tracker.provisional(KEY, 100, 100.5) is None
+    ringing = tracker.provisional(KEY, 180, 101)
+    assert ringing is not None
+    assert ringing.kind == CallChanged.KIND_RINGING
+    assert tracker.provisional(KEY, 183, 101) is None
+    answered = tracker.answered(KEY, 103)
+    assert answered is not None
+    assert answered.kind == CallChanged.KIND_ANSWERED
+    assert tracker.answered(KEY, 103.5) is None
+    ended = tracker.hung_up("abc@host", "from1", "to1", 110.25)
+    assert ended is not None
+    assert (ended.cause, ended.ended_by, ended.duration_ms, ended.status) == (
+        "completed",
+        "caller",
+        7250,
+        200,
+    )
+    assert len(tracker) == 0
+
+
+def test_callee_hangs_up(tracker: CallTracker) -> None:
+    start(tracker)
+    tracker.answered(KEY, 103)
+    ended = tracker.hung_up("abc@host", "to1", "from1", 104)
+    assert ended is not None
+    assert ended.ended_by == "callee"
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "by"),
+    [
+        (486, "busy", "callee"),
+        (600, "busy", "callee"),
+        (603, "declined", "callee"),
+        (480, "no_answer", "server"),
+        (408, "no_answer", "server"),
+        (487, "cancelled", "caller"),
+        (404, "failed", "server"),
+        (500, "failed", "server"),
+    ],
+)
+def test_failed_call(tracker: CallTracker, status: int, cause: str, by: str) -> None:
+    start(tracker)
+    ended = tracker.failed(KEY, status, 105)
+    assert ended is not None
+    assert (ended.kind, ended.cause, ended.ended_by, ended.status) == (
+        CallChanged.KIND_ENDED,
+        cause,
+        by,
+        status,
+    )
+    assert ended.duration_ms == 0
+    assert tracker.failed(KEY, status, 105) is None
+
+
+def test_bye_of_an_unknown_or_unanswered_call_is_no_fact(tracker: CallTracker) -> None:
+    assert tracker.hung_up("abc@host", "from1", "to1", 100) is None
+    start(tracker)
+    assert tracker.hung_up("abc@host", "from1", "to1", 101) is None
+
+
+def test_final_failure_after_an_answer_changes_nothing(tracker: CallTracker) -> None:
+    start(tracker)
+    tracker.answered(KEY, 101)
+    assert tracker.failed(KEY, 487, 102) is None
+    call = tracker.get(KEY)
+    assert call is not None
+    assert call.state == "answered"
+
+
+def test_calls_with_the_same_call_id_are_told_apart_by_tag(tracker: CallTracker) -> None:
+    start(tracker)
+    other = CallKey("abc@host", "from2")
+    assert tracker.started(other, from_aor="sip:c@x", to_aor="sip:d@x", now=1) is not None
+    tracker.failed(KEY, 486, 2)
+    assert tracker.get(other) is not None
+
+
+def test_sweep_ends_what_is_too_old() -> None:
+    tracker = CallTracker(max_seconds=60)
+    start(tracker, now=0)
+    tracker.answered(KEY, 10)
+    assert tracker.sweep(59) == []
+    (lost,) = tracker.sweep(61)
+    assert (lost.cause, lost.ended_by, lost.duration_ms) == ("lost", "server", 51_000)
