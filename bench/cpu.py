@@ -35,9 +35,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            exact = sum(
-                int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()
-            )
+            exact = sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
         except (OSError, ValueError, IndexError):
             continue
         total += max(exact / 1e9, ticks - 0.01) if exact else ticks

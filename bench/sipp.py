@@ -59,7 +59,8 @@ async def run_sipp(
         arguments = [
             "sipp", target, "-sf", str(SCENARIOS / scenario), "-inf", str(users),
             "-i", "127.0.0.1", "-p", str(port), "-r", str(rate), "-m", str(calls), "-l", str(max(100, int(rate * 4))),
-            "-key", "contact_port", str(contact_port or port), "-nostdin", "-trace_stat", "-stf", "stat.csv", "-fd", "1", "-trace_rtt", "-rtt_freq", "1",
+            "-key", "contact_port", str(contact_port or port), "-nostdin",
+            "-trace_stat", "-stf", "stat.csv", "-fd", "1", "-trace_rtt", "-rtt_freq", "1",
             "-trace_err", "-error_file", "errors.log", "-timeout", str(int(timeout)), "-buff_size", "4194304", *extra,
         ]  # fmt: skip
         process = await asyncio.create_subprocess_exec(

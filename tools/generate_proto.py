@@ -42,9 +42,7 @@ def main() -> int:
         }:
             (folder / "__init__.py").write_text("")
         if "--check" in sys.argv:
-            return subprocess.run(
-                ["diff", "-r", "-q", "-x", "__pycache__", str(tree), str(OUT)], check=False
-            ).returncode
+            return subprocess.run(["diff", "-r", "-q", "-x", "__pycache__", str(tree), str(OUT)], check=False).returncode
         shutil.rmtree(OUT, ignore_errors=True)
         shutil.copytree(tree, OUT)
     return 0

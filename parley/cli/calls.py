@@ -51,12 +51,12 @@ def calls(
 
 async def _list_calls(host: RpcHost, target: str | None) -> list[pb.Call]:
     """The calls of every front end that holds a lease."""
-    registrar = RegistrarStub(host.channel("parley.registrar.v1.Registrar", target))
+    registrar = host.channel("parley.registrar.v1.Registrar", target).stub(RegistrarStub)
     found: list[pb.Call] = []
     for edge in (await registrar.ListEdges(ListEdgesRequest())).edges:
         address = edge.address if not edge.address.startswith("local:") else target
         try:
-            stub = EdgeStub(host.channel(_EDGE, address))
+            stub = host.channel(_EDGE, address).stub(EdgeStub)
             found.extend((await stub.ListCalls(pb.ListCallsRequest(), timeout=2.0)).calls)
         except RpcError as error:
             console.print(f"[yellow]front end {edge.edge_uid} does not answer: {error.message}[/yellow]")

@@ -36,9 +36,7 @@ def show(context: typer.Context) -> None:
     """Show what is in force, defaults included; secrets are masked."""
     options: Options = context.obj
     settings = settings_of(options)
-    content = {
-        name: json.loads(settings.section(name, model).model_dump_json()) for name, model in config_models().items()
-    }
+    content = {name: json.loads(settings.section(name, model).model_dump_json()) for name, model in config_models().items()}
     if options.as_json:
         show_json(content)
     else:

@@ -132,9 +132,7 @@ async def _redis(platform: PlatformConfig, running: dict[str, Any]) -> list[Find
         delay = (time.perf_counter() - begun) * 1000
         info = (await store.execute("INFO", "server", key="x")).decode()
         lines = dict(line.partition(":")[::2] for line in info.splitlines())
-        version = (
-            f"Valkey {lines['valkey_version']}" if "valkey_version" in lines else f"Redis {lines['redis_version']}"
-        )
+        version = f"Valkey {lines['valkey_version']}" if "valkey_version" in lines else f"Redis {lines['redis_version']}"
         aof = (await store.execute("INFO", "persistence", key="x")).decode()
     except StoreError as error:
         return [Finding("Redis", FAIL, str(error), "is it running, and is platform.redis.url right?")]
@@ -153,7 +151,7 @@ async def _services(options: Options, platform: PlatformConfig, running: dict[st
     host = RpcHost(targets=platform.rpc.targets)
     findings = []
     try:
-        registrar = RegistrarStub(host.channel("parley.registrar.v1.Registrar", target))
+        registrar = host.channel("parley.registrar.v1.Registrar", target).stub(RegistrarStub)
         edges = (await registrar.ListEdges(ListEdgesRequest(), timeout=3.0)).edges
         findings.append(Finding("registrar", OK, "answers"))
         state = OK if edges else FAIL
@@ -161,7 +159,7 @@ async def _services(options: Options, platform: PlatformConfig, running: dict[st
     except RpcError as error:
         findings.append(Finding("registrar", FAIL, error.message, "is it running? see its log"))
     try:
-        book = AddressBookStub(host.channel("parley.addressbook.v1.AddressBook", target))
+        book = host.channel("parley.addressbook.v1.AddressBook", target).stub(AddressBookStub)
         users = (await book.ListUsers(ListUsersRequest(page_size=1), timeout=3.0)).users
         state = OK if users else WARN
         findings.append(

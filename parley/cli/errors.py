@@ -52,7 +52,5 @@ def rpc_failure(error: RpcError) -> typer.Exit:
     code = _CODES.get(error.code, Exit.FAILURE)
     hint = ""
     if code is Exit.UNAVAILABLE:
-        hint = (
-            "is Parley running? start it with `parley run`, or name another with --target; `parley doctor` looks closer"
-        )
+        hint = "is Parley running? start it with `parley run`, or name another with --target; `parley doctor` looks closer"
     return fail(error.message or error.code.name, code, hint)

@@ -24,7 +24,7 @@ def registrations(
     aor = "" if not address else address if address.startswith("sip:") else f"sip:{address}"
 
     async def work(host: RpcHost, target: str | None) -> tuple[list[pb.ListBindingsResponse.Entry], int, bool]:
-        stub = RegistrarStub(host.channel(_SERVICE, target))
+        stub = host.channel(_SERVICE, target).stub(RegistrarStub)
         entries: list[pb.ListBindingsResponse.Entry] = []
         token, now_ms = "", 0
         while len(entries) < limit:

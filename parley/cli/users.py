@@ -7,7 +7,7 @@ import csv
 import getpass
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -18,6 +18,9 @@ from parley.platform.rpc.errors import RpcError
 from parley.platform.rpc.host import RpcHost
 from parley.proto.addressbook.v1 import addressbook_pb2 as pb
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
+
+if TYPE_CHECKING:
+    from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookAsyncStub
 
 app = typer.Typer(help="Add, change and list users.", no_args_is_help=True)
 
@@ -31,9 +34,10 @@ PasswordFile = Annotated[
 ]
 
 
-def stub_of(host: RpcHost, target: str | None) -> AddressBookStub:
+def stub_of(host: RpcHost, target: str | None) -> AddressBookAsyncStub:
     """A stub of the address book."""
-    return AddressBookStub(host.channel(_SERVICE, target))
+    stub: AddressBookAsyncStub = host.channel(_SERVICE, target).stub(AddressBookStub)
+    return stub
 
 
 @app.command()
@@ -53,9 +57,7 @@ def add(
 
 
 @app.command("list")
-def list_users(
-    context: typer.Context, domain: Annotated[str, typer.Option(help="Only users of this domain.")] = ""
-) -> None:
+def list_users(context: typer.Context, domain: Annotated[str, typer.Option(help="Only users of this domain.")] = "") -> None:
     """List users."""
     options: Options = context.obj
 

@@ -197,9 +197,7 @@ def _set(model: type[Section], data: dict[str, Any], path: list[str], value: str
     known = _field_names(model)
     name = path[0]
     if name not in known:
-        return _unknown(
-            "variable", variable, [f"{variable[: -len('__'.join(path))]}{key.upper()}" for key in known], ""
-        )
+        return _unknown("variable", variable, [f"{variable[: -len('__'.join(path))]}{key.upper()}" for key in known], "")
     if len(path) == 1:
         field = model.model_fields.get(name)
         data[name] = _from_text(value) if field is not None and _is_structured(field.annotation) else value

@@ -16,8 +16,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
-
 from parley.platform.clock import SystemClock
 from parley.platform.config import ConfigError, PlatformConfig, Section, Settings
 from parley.platform.events.factory import make_event_bus
@@ -81,7 +79,6 @@ class Process:
 
     async def start(self) -> None:
         """Starts everything. Raises ConfigError, OSError, StoreError; what was started is stopped then."""
-        grpc.aio.init_grpc_aio()
         platform = self.settings.section("platform", PlatformConfig)
         self.platform = platform
         self._data = platform.data_folder

@@ -185,9 +185,7 @@ class Runner:
         logger.info("draining, at most %.0f seconds", self._drain_seconds)
         drains = [asyncio.ensure_future(service.drain(self._drain_seconds)) for service in self._started]
         done = asyncio.ensure_future(asyncio.wait(drains, timeout=self._drain_seconds + 1)) if drains else None
-        waits: list[asyncio.Future[Any]] = [
-            asyncio.ensure_future(event.wait()) for event in (self._now, self._cancelled)
-        ]
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait()) for event in (self._now, self._cancelled)]
         if done is not None:
             await asyncio.wait([*waits, done], return_when=asyncio.FIRST_COMPLETED)
         for future in (*waits, *drains, *([done] if done is not None else [])):

@@ -51,8 +51,7 @@ def challenges(realm: str, nonce: str, algorithms: Sequence[str] = (SHA256, MD5)
     """Values of WWW-Authenticate or Proxy-Authenticate, the preferred one first (RFC 8760 section 2.4)."""
     tail = ", stale=true" if stale else ""
     return [
-        f'Digest realm={quote(realm)}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}'
-        for algorithm in algorithms
+        f'Digest realm={quote(realm)}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{tail}' for algorithm in algorithms
     ]
 
 

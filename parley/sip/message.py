@@ -345,9 +345,7 @@ class Request(Message):
         self._uri: Uri | None = None
 
     @classmethod
-    def create(
-        cls, method: str, uri: str | Uri, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
-    ) -> Request:
+    def create(cls, method: str, uri: str | Uri, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Request:
         """A new request; a Content-Length is added when the headers have none."""
         lines, names = _header_lines(headers, body)
         return cls(method, str(uri), lines, names, body)

@@ -47,9 +47,7 @@ async def ensure_demo_users(surface: AddressBookSurface, domain: str, password: 
         return
 
 
-async def _ensure(
-    surface: AddressBookSurface, name: str, domain: str, realm: str, password: str, changed: bool
-) -> None:
+async def _ensure(surface: AddressBookSurface, name: str, domain: str, realm: str, password: str, changed: bool) -> None:
     user = User(address=f"{name}@{domain}", display_name=name.capitalize(), login_names=[f"{realm}\\{name}"])
     try:
         await surface.CreateUser(CreateUserRequest(user=user, password=password), None)

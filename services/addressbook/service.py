@@ -166,9 +166,7 @@ class AddressBookSurface(AddressBookServicer):
         def change(user: pb.User) -> bytes:
             return self._seal(user, request.password)
 
-        return pb.SetPasswordResponse(
-            user=await self._apply(request.address, UserChanged.KIND_PASSWORD_CHANGED, change)
-        )
+        return pb.SetPasswordResponse(user=await self._apply(request.address, UserChanged.KIND_PASSWORD_CHANGED, change))
 
     async def SetEnabled(self, request: pb.SetEnabledRequest, context: Any) -> pb.SetEnabledResponse:
         """Lets a user in, or keeps one out."""

@@ -152,7 +152,7 @@ class DigestAuthenticator:
     def _challenge(self, request: Request, realm: str, *, proxy: bool, stale: bool = False) -> Refusal:
         name = "Proxy-Authenticate" if proxy else "WWW-Authenticate"
         nonce = self._nonces.issue(realm, self._clock.wall())
-        algorithms = self._algorithms
+        algorithms: tuple[str, ...] = self._algorithms
         if len(algorithms) > 1 and (request.get("User-Agent") or "").startswith(self._md5_agents):
             algorithms = (MD5,)
         headers = tuple((name, value) for value in challenges(realm, nonce, algorithms, stale=stale))

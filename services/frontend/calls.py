@@ -90,9 +90,7 @@ class CallTracker:
         """The call of that key, if it goes on."""
         return self._calls.get(key)
 
-    def started(
-        self, key: CallKey, *, from_aor: str, to_aor: str, now: float, traceparent: str = ""
-    ) -> CallChanged | None:
+    def started(self, key: CallKey, *, from_aor: str, to_aor: str, now: float, traceparent: str = "") -> CallChanged | None:
         """An INVITE outside any dialog was authenticated and is being routed."""
         if key in self._calls:
             return None
@@ -135,9 +133,7 @@ class CallTracker:
     def sweep(self, now: float) -> list[CallChanged]:
         """Ends the calls that are older than any call can be."""
         old = [call for call in self._calls.values() if now - call.started_at > self._max_seconds]
-        return [
-            self._end(call, now, status=200 if call.answered_at else 408, cause="lost", by="server") for call in old
-        ]
+        return [self._end(call, now, status=200 if call.answered_at else 408, cause="lost", by="server") for call in old]
 
     def _end(self, call: Call, now: float, *, status: int, cause: str, by: str) -> CallChanged:
         del self._calls[call.key]

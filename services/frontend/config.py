@@ -40,9 +40,7 @@ class DigestConfig(Section):
         description="Beginnings of User-Agent whose stacks give up when they see SHA-256; they are offered MD5 alone",
     )
     nonce_seconds: int = Field(default=300, ge=30, le=86_400, description="How long a nonce is in force")
-    cache_seconds: float = Field(
-        default=60.0, ge=0, description="How long credentials are kept; changes are told at once"
-    )
+    cache_seconds: float = Field(default=60.0, ge=0, description="How long credentials are kept; changes are told at once")
 
 
 class LimitsConfig(Section):
@@ -50,17 +48,13 @@ class LimitsConfig(Section):
 
     requests_per_second: float = Field(default=200.0, gt=0, description="Per source address, on average")
     request_burst: int = Field(default=600, ge=1, description="Per source address, at once")
-    user_requests_per_second: float = Field(
-        default=50.0, gt=0, description="Per user, requests outside dialogs, on average"
-    )
+    user_requests_per_second: float = Field(default=50.0, gt=0, description="Per user, requests outside dialogs, on average")
     user_request_burst: int = Field(default=200, ge=1, description="Per user, at once")
     connections: int = Field(default=60_000, ge=1, description="Connections in all")
     connections_per_address: int = Field(default=256, ge=1, description="Connections of one source address")
     message_bytes: int = Field(default=65_535, ge=2048, le=1_048_576, description="Largest message")
     message_seconds: float = Field(default=10.0, gt=0, description="Longest time a message may take to arrive whole")
-    first_message_seconds: float = Field(
-        default=30.0, gt=0, description="Silence after which a new connection is closed"
-    )
+    first_message_seconds: float = Field(default=30.0, gt=0, description="Silence after which a new connection is closed")
     idle_seconds: float = Field(default=7_500.0, gt=0, description="Silence after which any connection is closed")
     write_buffer_bytes: int = Field(
         default=1_048_576, ge=65_536, description="Unread output after which a slow reader is cut off"
@@ -68,9 +62,7 @@ class LimitsConfig(Section):
     tls_handshake_seconds: float = Field(default=10.0, gt=0, description="Longest TLS handshake")
     transactions: int = Field(default=100_000, ge=100, description="Transactions at a time")
     udp_flows: int = Field(default=200_000, ge=100, description="UDP sources remembered")
-    failures_per_source: int = Field(
-        default=30, ge=1, description="Failed sign-ins a minute before a source is refused"
-    )
+    failures_per_source: int = Field(default=30, ge=1, description="Failed sign-ins a minute before a source is refused")
     failures_per_user: int = Field(
         default=5, ge=1, description="Failed sign-ins a minute before answers to a user are delayed"
     )
@@ -103,16 +95,12 @@ class FrontendConfig(Section):
         default="",
         description="Host name or address clients reach this front end at; empty: the listen address",
     )
-    advertise_ports: dict[str, int] = Field(
-        default={}, description="Ports clients use, by transport, where they differ"
-    )
+    advertise_ports: dict[str, int] = Field(default={}, description="Ports clients use, by transport, where they differ")
     edge_uid: str = Field(
         default="",
         description="Unique name that outlives a restart: the pod's UID; empty: kept with the data",
     )
-    lease_seconds: float = Field(
-        default=6.0, ge=1, description="Length of the lease by which others know that it lives"
-    )
+    lease_seconds: float = Field(default=6.0, ge=1, description="Length of the lease by which others know that it lives")
     reuse_port: bool = Field(default=False, description="Share the UDP port with other processes of this machine")
     tls: TlsConfig = Field(default=TlsConfig(), description="Certificates")
     digest: DigestConfig = Field(default=DigestConfig(), description="Digest authentication")
@@ -126,9 +114,7 @@ class FrontendConfig(Section):
     flow_grace_seconds: float = Field(
         default=2.0, ge=0, description="Time between the end of a connection and of its bindings"
     )
-    backend_seconds: float = Field(
-        default=3.0, gt=0, description="Longest wait for another service; below SIP's Timer F"
-    )
+    backend_seconds: float = Field(default=3.0, gt=0, description="Longest wait for another service; below SIP's Timer F")
     drain_seconds: float = Field(
         default=30.0, ge=0, description="Longest drain; connections are closed at its end, spread out"
     )

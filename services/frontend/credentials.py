@@ -19,13 +19,11 @@ from parley.platform.rpc.batch import BatchClient
 from parley.platform.rpc.errors import RpcError
 from parley.proto.addressbook.v1.addressbook_pb2 import Credentials, CredentialsLookup, CredentialsResult
 
-_LOOKUPS = Counter(
-    "parley_frontend_credential_lookups_total", "Credential look-ups, by where they were answered", ["from_"]
-)
+_LOOKUPS = Counter("parley_frontend_credential_lookups_total", "Credential look-ups, by where they were answered", ["from_"])
 
 _LIMIT: Final = 100_000
 
-Done = Callable[[Credentials | None | RpcError], None]
+Done = Callable[[Credentials | RpcError | None], None]
 CredentialsClient = BatchClient[CredentialsLookup, CredentialsResult]
 
 

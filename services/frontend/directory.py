@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
@@ -12,11 +13,14 @@ from parley.platform.rpc.batch import BatchClient
 from parley.platform.rpc.errors import RpcError
 from parley.platform.rpc.host import RpcHost
 from parley.proto.registrar.v1 import registrar_pb2 as pb
-from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarStub
 from parley.proto.sip.v1.edge_pb2 import CheckNonceRequest
 from parley.proto.sip.v1.edge_pb2_grpc import EdgeStub
 from parley.sip.nonce import issued_by, issuer_id
 from services.frontend.credentials import CredentialCache
+
+if TYPE_CHECKING:
+    from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarAsyncStub
+    from parley.proto.sip.v1.edge_pb2_grpc import EdgeAsyncStub
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ class BackendDirectory:
     def __init__(
         self,
         lookups: LookupClient,
-        registrar: RegistrarStub,
+        registrar: RegistrarAsyncStub,
         cache: CredentialCache,
         rpc: RpcHost,
         *,
@@ -45,7 +49,7 @@ class BackendDirectory:
         self._edges: dict[str, str] = {}
         self._issuers: dict[bytes, str] = {}
         self._read_at = float("-inf")
-        self._stubs: dict[str, EdgeStub] = {}
+        self._stubs: dict[str, EdgeAsyncStub] = {}
 
     async def lookup(self, aor: str, traceparent: str) -> list[pb.Binding]:
         """Live bindings of an address of record. Raises RpcError."""
@@ -85,7 +89,7 @@ class BackendDirectory:
             return False
         stub = self._stubs.get(address)
         if stub is None:
-            stub = self._stubs[address] = EdgeStub(self._rpc.channel("parley.sip.v1.Edge", address))
+            stub = self._stubs[address] = self._rpc.channel("parley.sip.v1.Edge", address).stub(EdgeStub)
         answer = await stub.CheckNonce(CheckNonceRequest(nonce=nonce, nonce_count=count), timeout=self._timeout_s)
         return bool(answer.accepted)
 

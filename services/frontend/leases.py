@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 from parley.platform.rpc.errors import RpcError
 from parley.proto.registrar.v1.registrar_pb2 import KeepLeaseRequest
-from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarStub
+
+if TYPE_CHECKING:
+    from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarAsyncStub
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +18,7 @@ logger = logging.getLogger(__name__)
 class LeaseKeeper:
     """Renews the lease three times within its length."""
 
-    def __init__(self, registrar: RegistrarStub, edge_uid: str, address: str, seconds: float) -> None:
+    def __init__(self, registrar: RegistrarAsyncStub, edge_uid: str, address: str, seconds: float) -> None:
         self._registrar = registrar
         self._request = KeepLeaseRequest(edge_uid=edge_uid, address=address, ttl_ms=round(seconds * 1000))
         self._interval = seconds / 3

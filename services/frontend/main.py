@@ -80,7 +80,7 @@ class FrontendService:
         """Makes all parts that need no open port, and puts the gRPC surface up."""
         context, config = self._context, self.config
         loop = asyncio.get_running_loop()
-        rpc, clock, tracer = context.rpc, context.clock, context.tracer
+        rpc, clock = context.rpc, context.clock
         self._flows = Flows(wall=clock.wall)
         self._driver = Driver(clock, loop, timers=Timers(trying_after=0.0), limit=config.limits.transactions)
         self._calls = CallTracker()
@@ -89,7 +89,7 @@ class FrontendService:
         self._loops = LoopDetector(
             derive_key(context.master_key, "loop"), lambda via: via.host.lower() in self._addresses.hosts
         )
-        self._registrar = RegistrarStub(rpc.channel("parley.registrar.v1.Registrar"))
+        self._registrar = rpc.channel("parley.registrar.v1.Registrar").stub(RegistrarStub)
         self._cache = CredentialCache(
             BatchClient(
                 rpc.channel("parley.addressbook.v1.AddressBook"), "/parley.addressbook.v1.AddressBook/GetCredentials",
@@ -121,9 +121,7 @@ class FrontendService:
         context, config = self._context, self.config
         connections = Connections(config.limits)
         bind = context.platform.bind
-        files, own_ca = certificate_files(
-            config, context.platform.data_folder, [config.advertise, *config.listen, bind]
-        )
+        files, own_ca = certificate_files(config, context.platform.data_folder, [config.advertise, *config.listen, bind])
         self._tls = ServerTls(files)
         peers = ServerTls(files, client_ca=config.tls.peer_ca) if config.tls.peer_ca is not None else None
         self.listeners = await open_listeners(config, bind, self._flows, self._sink, connections, self._tls, peers)
@@ -145,9 +143,7 @@ class FrontendService:
         context, config = self._context, self.config
         loop = asyncio.get_running_loop()
         domains = frozenset(domain.lower() for domain in config.domains)
-        outgoing = OutgoingConnections(
-            self._flows, self._sink, connections, self.listeners.udp, client_context(files=files)
-        )
+        outgoing = OutgoingConnections(self._flows, self._sink, connections, self.listeners.udp, client_context(files=files))
         outside = Outside(
             frozenset(domain.lower() for domain in config.outbound.domains), Resolver(), outgoing, self.edge_uid,
             self._addresses,
@@ -205,9 +201,7 @@ class FrontendService:
             raise ValueError(f"the application {name} has no address; set platform.rpc.targets.{name}")
         service = "parley.sip.v1.Application"
         channel = self._context.rpc.channel(service, target)
-        return DuplexClient(
-            channel, f"/{service}/Handle", application_pb2.HandleRequest, application_pb2.HandleResponse
-        )
+        return DuplexClient(channel, f"/{service}/Handle", application_pb2.HandleRequest, application_pb2.HandleResponse)
 
     def _new_deliveries(self) -> Deliveries:
         return Deliveries(

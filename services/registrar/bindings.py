@@ -41,9 +41,7 @@ def contact_key(text: str) -> str:
         return text
     if not uri.is_sip:
         return text
-    kept = sorted(
-        (name.lower(), (value or "").lower()) for name, value in uri.params if name.lower() in _ALWAYS_COMPARED
-    )
+    kept = sorted((name.lower(), (value or "").lower()) for name, value in uri.params if name.lower() in _ALWAYS_COMPARED)
     port = f":{uri.port}" if uri.port is not None else ""
     params = "".join(f";{name}={value}" for name, value in kept)
     return f"{uri.scheme}:{unescape(uri.user or '')}@{uri.host.lower()}{port}{params}"

@@ -80,9 +80,7 @@ class EdgeLeases:
 
     async def refresh(self) -> None:
         """Reads all leases. Raises StoreError."""
-        scores, addresses = await self._store.pipeline(
-            [["ZRANGE", EDGES, 0, -1, "WITHSCORES"], ["HGETALL", EDGE_ADDRESSES]]
-        )
+        scores, addresses = await self._store.pipeline([["ZRANGE", EDGES, 0, -1, "WITHSCORES"], ["HGETALL", EDGE_ADDRESSES]])
         for reply in (scores, addresses):
             if isinstance(reply, BaseException):
                 raise reply

@@ -39,9 +39,7 @@ class RegistrarService:
         outboxes = [keys.outbox_key(shard) for shard in range(keys.SHARDS)]
         self._relay = OutboxRelay(self.name, context.store, context.events, outboxes, decode_event)
         gruus = TemporaryGruus(derive_key(context.master_key, "temporary-gruu"))
-        surface = RegistrarSurface(
-            config, repository, self._edges, gruus, context.clock, context.tracer, self._on_events
-        )
+        surface = RegistrarSurface(config, repository, self._edges, gruus, context.clock, context.tracer, self._on_events)
         self._sweeper = Sweeper(
             repository, self._edges, context.clock, interval_s=config.sweep_interval, grace_s=config.edge_grace,
             on_events=self._on_events,

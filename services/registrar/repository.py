@@ -15,6 +15,8 @@ from services.registrar.bindings import StoredBinding, unpack
 
 TOPIC = "parley.registrations"
 
+_KINDS = ("", "KIND_REGISTERED", "KIND_UNREGISTERED", "KIND_EXPIRED", "KIND_FLOW_LOST")
+
 
 @dataclass(slots=True)
 class Change:
@@ -57,9 +59,7 @@ class BindingRepository:
         calls = [self._call(change, now_ms) for change in changes]
         replies = await self._update.many(calls, [change.traceparent for change in changes])
         return [
-            reply
-            if isinstance(reply, StoreError)
-            else ChangeResult(reply[0], reply[1] == 1, list(map(unpack, reply[2:])))
+            reply if isinstance(reply, StoreError) else ChangeResult(reply[0], reply[1] == 1, list(map(unpack, reply[2:])))
             for reply in replies
         ]
 
@@ -107,9 +107,7 @@ class BindingRepository:
         members = await self._store.execute("ZRANGE", keys.deadlines_key(shard), offset, offset + count - 1)
         pairs = [member.decode("utf-8", "surrogateescape").partition("\n") for member in members]
         values = await self._store.pipeline([["HGET", keys.bindings_key(aor), known_by] for aor, _, known_by in pairs])
-        return [
-            (aor, unpack(value)) for (aor, _, _), value in zip(pairs, values, strict=True) if isinstance(value, bytes)
-        ]
+        return [(aor, unpack(value)) for (aor, _, _), value in zip(pairs, values, strict=True) if isinstance(value, bytes)]
 
     async def count(self) -> int:
         """Bindings of all shards, those that have ended but were not swept among them."""
@@ -122,7 +120,7 @@ def decode_event(raw: bytes) -> Record:
     kind, sequence, left, now, aor, traceparent, field = raw.split(b"\n", 6)
     binding = unpack(field).binding
     message = RegistrationChanged(
-        kind=RegistrationChanged.Kind.Name(int(kind)),
+        kind=RegistrationChanged.Kind.Value(_KINDS[int(kind)]),
         aor=aor.decode("utf-8", "replace"),
         contact=binding.contact,
         instance=binding.instance,

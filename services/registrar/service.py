@@ -86,9 +86,7 @@ class RegistrarSurface(RegistrarServicer):
     def _span(self, name: str, parent: str, call_id: str, aor: str) -> Span:
         if not self._tracer.enabled:
             return NO_SPAN
-        return self._tracer.start(
-            name, kind="server", parent=parent, attributes={"sip.call_id": call_id, "sip.aor": aor}
-        )
+        return self._tracer.start(name, kind="server", parent=parent, attributes={"sip.call_id": call_id, "sip.aor": aor})
 
     def _change(self, item: pb.BindingUpdate, now_ms: int) -> Change | None:
         """The update as the script takes it; None when an interval is too brief."""
@@ -115,9 +113,7 @@ class RegistrarSurface(RegistrarServicer):
             common.flow.edge_uid, common.flow.connection_id,
         )  # fmt: skip
 
-    def _applied(
-        self, item: pb.BindingUpdate, outcome: ChangeResult | StoreError, now_ms: int
-    ) -> pb.BindingUpdateResult:
+    def _applied(self, item: pb.BindingUpdate, outcome: ChangeResult | StoreError, now_ms: int) -> pb.BindingUpdateResult:
         if isinstance(outcome, StoreError):
             self._unavailable.inc()
             return pb.BindingUpdateResult(id=item.id, status=_status(outcome))
@@ -213,9 +209,7 @@ class RegistrarSurface(RegistrarServicer):
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         return pb.ListEdgesResponse(
             edges=[
-                pb.ListEdgesResponse.Edge(
-                    edge_uid=lease.edge_uid, address=lease.address, expires_at_ms=lease.expires_at_ms
-                )
+                pb.ListEdgesResponse.Edge(edge_uid=lease.edge_uid, address=lease.address, expires_at_ms=lease.expires_at_ms)
                 for lease in self._edges.live()
             ]
         )

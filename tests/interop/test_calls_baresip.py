@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from tests.support.parley_server import ParleyServer
 
 from tests.support.baresip import Account, Phone, tone_share
+from tests.support.parley_server import ParleyServer
 
 pytestmark = [pytest.mark.baresip, pytest.mark.valkey]
 
@@ -101,9 +101,7 @@ async def test_callee_hangs_up(desk: Desk) -> None:
 
 
 async def test_fork_to_three_devices_rings_all_and_one_takes_the_call(desk: Desk) -> None:
-    devices = [
-        await desk.phone("bob", transport, tone=880 + 100 * i) for i, transport in enumerate(("udp", "tcp", "tls"))
-    ]
+    devices = [await desk.phone("bob", transport, tone=880 + 100 * i) for i, transport in enumerate(("udp", "tcp", "tls"))]
     alice = await desk.phone("alice")
     alice.command("dial", "sip:bob@example.test")
     for device in devices:
@@ -156,9 +154,7 @@ async def test_hold_and_resume_by_reinvite(desk: Desk) -> None:
     await connect(alice, bob, "sip:bob@example.test")
     await hears(bob, TONES["alice"])
     alice.command("hold")
-    await bob.wait_event(
-        "CALL_HOLD" if "CALL_HOLD" in bob.log() else "CALL_REMOTE_SDP", where=lambda e: "offer" in str(e)
-    )
+    await bob.wait_event("CALL_HOLD" if "CALL_HOLD" in bob.log() else "CALL_REMOTE_SDP", where=lambda e: "offer" in str(e))
     alice.command("resume")
     await hears(bob, TONES["alice"])
     alice.command("hangup")

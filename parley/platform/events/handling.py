@@ -19,9 +19,7 @@ async def handle(event: Event, handler: Handler, tracer: Tracer, bury: Callable[
     links = (event.traceparent,) if event.traceparent else ()
     attributes = {"messaging.destination": event.topic, "messaging.key": event.key}
     for attempt in range(1, MAX_TRIES + 1):
-        span = tracer.start(
-            f"events.consume {event.topic}", kind="consumer", parent="", attributes=attributes, links=links
-        )
+        span = tracer.start(f"events.consume {event.topic}", kind="consumer", parent="", attributes=attributes, links=links)
         call_id = getattr(event.message, "call_id", "")
         if call_id:
             span.set("sip.call_id", call_id)

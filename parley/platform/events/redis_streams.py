@@ -266,9 +266,7 @@ class _Member(_Reader):
         """Handles what is new; after taking a partition over, first what was left unacknowledged."""
         store, stream = self._bus.store, self._bus.stream(self._topic, partition)
         if not self._held[partition]:
-            reply = await store.execute(
-                "XAUTOCLAIM", stream, self._group, self._name, 0, "0-0", "COUNT", _COUNT, key=stream
-            )
+            reply = await store.execute("XAUTOCLAIM", stream, self._group, self._name, 0, "0-0", "COUNT", _COUNT, key=stream)
             entries = reply[1]
             if not entries:
                 self._held[partition] = True

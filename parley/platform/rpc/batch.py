@@ -221,7 +221,8 @@ def batch_handler(function: BatchFunction[Any, Any], response_type: type[ProtoMe
     Batches are served side by side; results leave together as they are ready. What ``function`` raises fails the items
     of its batch: an RpcError with its status, anything else as INTERNAL, without its text.
     """
-    result_type: Any = response_type.DESCRIPTOR.fields_by_name["items"].message_type._concrete_class
+    descriptor: Any = response_type.DESCRIPTOR.fields_by_name["items"].message_type
+    result_type: Any = descriptor._concrete_class
     response: Any = response_type
 
     async def guarded(items: Sequence[Any]) -> Sequence[Any]:

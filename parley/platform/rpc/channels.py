@@ -43,6 +43,10 @@ class Channel:
         self._connect = connect
         self._remote: Any = None
 
+    def stub(self, stub_class: Callable[..., Any]) -> Any:
+        """A generated stub over this channel; annotate it with the type of its asynchronous form."""
+        return stub_class(self)
+
     def handler(self, path: str) -> Any | None:
         """The serving method when it lives in this process."""
         servicer = self._find_local(self._service)

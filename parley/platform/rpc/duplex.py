@@ -24,10 +24,10 @@ ItemT = TypeVar("ItemT", bound=Any)
 EventT = TypeVar("EventT", bound=Any)
 
 
-class Session(Protocol[ItemT, EventT]):
+class Session(Protocol):
     """The serving side of one stream."""
 
-    def on_item(self, item: ItemT, send: Callable[[EventT], None]) -> None:
+    def on_item(self, item: Any, send: Callable[[Any], None]) -> None:
         """An item came; events may be sent at once or later, as long as the stream lives."""
 
     def on_closed(self) -> None:
@@ -56,7 +56,7 @@ class DuplexClient(Generic[ItemT, EventT]):
         self._writer: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._stream: Any = None
-        self._session: Session[Any, Any] | None = None
+        self._session: Session | None = None
 
     def open(self, item: ItemT, on_event: Callable[[EventT | RpcError], None]) -> int:
         """Begins an exchange; its id is returned. ``on_event`` gets its events, and RpcError when the stream breaks."""
@@ -154,7 +154,7 @@ def _unavailable(error: Exception) -> RpcError:
     return RpcError(StatusCode.UNAVAILABLE, "the stream ended")
 
 
-def duplex_handler(new_session: Callable[[], Session[Any, Any]], response_type: type[ProtoMessage]) -> Any:
+def duplex_handler(new_session: Callable[[], Session], response_type: type[ProtoMessage]) -> Any:
     """A servicer method for a stream of exchanges; ``new_session`` is called for every stream."""
     response: Any = response_type
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
 
 from parley.platform.rpc.channels import OPTIONS, Channel, remote_channel
 from parley.platform.rpc.interceptors import ServerInterceptor
@@ -77,7 +78,7 @@ class RpcHost:
         self._servicers: dict[str, Any] = {}
         self._registrations: list[tuple[Register, Any]] = []
         self._server: Any = None
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
         self._channels: list[Channel] = []
         self.addresses: list[str] = []
         """What it listens on, ports resolved; filled by `start`."""
@@ -103,9 +104,7 @@ class RpcHost:
 
     def _connect(self, target: str | None, service: str) -> Any:
         if not target:
-            raise ValueError(
-                f"no address is configured for {service}; set platform.rpc.targets.{service.split('.')[1]}"
-            )
+            raise ValueError(f"no address is configured for {service}; set platform.rpc.targets.{service.split('.')[1]}")
         return remote_channel(target, self._tls.client() if self._tls else None)
 
     async def start(self) -> None:

@@ -23,7 +23,7 @@ _CALLS = Counter("parley_rpc_calls_total", "Unary calls served, by status", ["me
 _SECONDS = Histogram("parley_rpc_call_duration_seconds", "Time to serve a unary call", ["method"])
 
 
-class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc's class is untyped
+class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic for type checkers alone
     """Wraps unary-unary handlers; streams are traced item by item by their own code."""
 
     def __init__(self, tracer: Tracer) -> None:

@@ -157,7 +157,8 @@ class Store:
     async def _find_master(self) -> None:
         hosts = [(host, int(port)) for host, _, port in (item.rpartition(":") for item in self._config.sentinels)]
         password = self._config.password.get_secret_value()
-        sentinel = Sentinel(hosts, socket_timeout=0.5, socket_connect_timeout=0.5)
+        make_sentinel: Any = Sentinel
+        sentinel = make_sentinel(hosts, socket_timeout=0.5, socket_connect_timeout=0.5)
         try:
             host, port = await sentinel.discover_master(self._config.master)
         except (MasterNotFoundError, OSError) as error:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, Literal
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -104,9 +105,7 @@ class Span:
         self._token = _current.set(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace_: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace_: TracebackType | None) -> None:
         if self._token is not None:
             _current.reset(self._token)
             self._token = None
@@ -151,7 +150,7 @@ class Tracer:
             parent = current_span()
         text = parent.traceparent if isinstance(parent, Span) else parent
         context = parse_traceparent(text)
-        otel_context = trace.set_span_in_context(NonRecordingSpan(context)) if context else trace.Context()
+        otel_context = trace.set_span_in_context(NonRecordingSpan(context)) if context else Context()
         contexts = (parse_traceparent(link) for link in links)
         span = self._tracer.start_span(
             name,
@@ -172,7 +171,7 @@ class Tracing:
     """The traces of one process: an exporter, shared by a tracer for each service."""
 
     def __init__(self, endpoint: str | None, *, ratio: float = 1.0, exporter: SpanExporter | None = None) -> None:
-        """``endpoint``: OTLP over gRPC, as ``http://host:4317``; None and no exporter: off. ``ratio``: of new traces kept."""
+        """``endpoint``: OTLP over gRPC, ``http://host:4317``; None and no exporter: off. ``ratio``: share of traces kept."""
         self._processor: SpanProcessor | None = None
         self._sampler = ParentBased(TraceIdRatioBased(ratio))
         self._providers: dict[str, TracerProvider] = {}

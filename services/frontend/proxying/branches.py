@@ -97,9 +97,7 @@ class LocalBranches:
 class LocalBranch:
     """A client transaction over one flow; see `Branch`."""
 
-    def __init__(
-        self, request: Request, flow: Flow, user: BranchUser, driver: Driver, transaction: Transaction
-    ) -> None:
+    def __init__(self, request: Request, flow: Flow, user: BranchUser, driver: Driver, transaction: Transaction) -> None:
         self.request = request
         self.flow = flow
         self._user = user

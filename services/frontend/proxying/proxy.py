@@ -369,9 +369,7 @@ class ProxyCore:
     def note_dialog_request(self, request: Request) -> None:
         """A request in a dialog passes, from a client or from another front end: a BYE ends its call."""
         if request.method == "BYE":
-            fact = self._calls.hung_up(
-                request.call_id, request.from_tag or "", request.to_tag or "", self._clock.wall()
-            )
+            fact = self._calls.hung_up(request.call_id, request.from_tag or "", request.to_tag or "", self._clock.wall())
             if fact is not None:
                 self._facts.publish(TOPIC, fact.call_id, fact)
 

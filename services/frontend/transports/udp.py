@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-import struct
 from collections import deque
 from typing import Final
 
@@ -159,7 +158,7 @@ class UdpListener:
     def _number(self, address: tuple[str, int]) -> int:
         if ":" in address[0]:
             return self._flows.next_id()
-        (ip,) = struct.unpack("!I", socket.inet_aton(address[0]))
+        ip = int.from_bytes(socket.inet_aton(address[0]), "big")
         return UDP_BIT | self._index << 48 | ip << 16 | address[1]
 
     def restore(self, connection_id: int) -> Flow | None:

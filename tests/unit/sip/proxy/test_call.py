@@ -167,8 +167,7 @@ class Shell:
     def take(self) -> list[tuple[str, str]]:
         """What was sent since the last time, in short: peer and method or status."""
         short = [
-            (peer, message.method if isinstance(message, Request) else str(message.status))
-            for peer, message in self.sent
+            (peer, message.method if isinstance(message, Request) else str(message.status)) for peer, message in self.sent
         ]
         self.last = [message for _, message in self.sent]
         self.sent.clear()

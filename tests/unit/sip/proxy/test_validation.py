@@ -169,9 +169,7 @@ def test_branch_has_the_magic_cookie() -> None:
     assert branch.startswith("z9hG4bKu1.")
 
 
-@pytest.mark.parametrize(
-    ("value", "breadth"), [(None, 60), ("5", 5), ("0", 0), ("-1", 60), ("x", 60), ("9999999999", 60)]
-)
+@pytest.mark.parametrize(("value", "breadth"), [(None, 60), ("5", 5), ("0", 0), ("-1", 60), ("x", 60), ("9999999999", 60)])
 def test_max_breadth(value: str | None, breadth: int) -> None:
     extra = () if value is None else (("Max-Breadth", value),)
     assert max_breadth(make_request(extra=extra)) == breadth

@@ -1,0 +1,146 @@
+"""A real Jaeger v2 for tests: takes OTLP, answers what traces it has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.ports import free_port
+from tests.support.programs import cache, start, stop
+
+CONFIG = """\
+service:
+  extensions: [jaeger_storage, jaeger_query, healthcheckv2]
+  pipelines:
+    traces: {{receivers: [otlp], processors: [batch], exporters: [jaeger_storage_exporter]}}
+  telemetry:
+    resource: {{service.name: jaeger}}
+    metrics: {{level: none}}
+    logs: {{level: warn}}
+extensions:
+  healthcheckv2:
+    use_v2: true
+    http: {{endpoint: "127.0.0.1:{health}"}}
+  jaeger_query:
+    storage: {{traces: mem}}
+    http: {{endpoint: "127.0.0.1:{query}"}}
+    grpc: {{endpoint: "127.0.0.1:{query_grpc}"}}
+  jaeger_storage:
+    backends:
+      mem: {{memory: {{max_traces: 20000}}}}
+receivers:
+  otlp:
+    protocols:
+      grpc: {{endpoint: "127.0.0.1:{otlp}"}}
+processors:
+  batch: {{timeout: 200ms}}
+exporters:
+  jaeger_storage_exporter: {{trace_storage: mem}}
+"""
+
+
+def _program() -> Path:
+    return cache() / "jaeger-2.13.0" / "jaeger"
+
+
+def jaeger_missing() -> str | None:
+    """Why Jaeger cannot be started; None when it can."""
+    return None if _program().exists() else "Jaeger is not built; run tools/install-jaeger.sh"
+
+
+@dataclass(frozen=True)
+class JaegerSpan:
+    """One span as Jaeger tells it."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    service: str
+    name: str
+    tags: dict[str, Any]
+    links: tuple[tuple[str, str], ...]
+    """Trace and span ids of references that are no parent."""
+    events: tuple[str, ...]
+
+
+class Jaeger:
+    """One server on ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.otlp = free_port()
+        self._query = free_port()
+        self._health = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """What goes into OTEL_EXPORTER_OTLP_ENDPOINT."""
+        return f"http://127.0.0.1:{self.otlp}"
+
+    def __enter__(self) -> Self:
+        config = self._folder / "jaeger.yaml"
+        config.write_text(CONFIG.format(health=self._health, query=self._query, query_grpc=free_port(), otlp=self.otlp))
+        with (self._folder / "log").open("wb") as log:
+            self._process = start([str(_program()), "--config", str(config)], log)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                self._get("/api/services")
+                return self
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.1)
+        raise AssertionError((self._folder / "log").read_text()[-2000:])
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            stop(self._process)
+
+    def _get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._query}{path}", timeout=5) as answer:
+            return json.load(answer)
+
+    def services(self) -> set[str]:
+        """Names of the services that sent spans."""
+        return set(self._get("/api/services").get("data") or ())
+
+    def spans_of(self, trace_id: str) -> list[JaegerSpan]:
+        """All spans of a trace; empty while Jaeger has none."""
+        try:
+            data = self._get(f"/api/traces/{trace_id}").get("data") or []
+        except urllib.error.HTTPError:
+            return []
+        return [span for trace in data for span in _spans(trace)]
+
+    def find(self, service: str, tags: dict[str, str]) -> list[list[JaegerSpan]]:
+        """Traces in which a span of the service has the tags."""
+        query = urllib.parse.urlencode({"service": service, "lookback": "1h", "limit": 200, "tags": json.dumps(tags)})
+        data = self._get(f"/api/traces?{query}").get("data") or []
+        return [_spans(trace) for trace in data]
+
+
+def _spans(trace: dict[str, Any]) -> list[JaegerSpan]:
+    services = {key: process["serviceName"] for key, process in trace["processes"].items()}
+    spans = []
+    for span in trace["spans"]:
+        references = span.get("references") or []
+        parent = next((r["spanID"] for r in references if r["refType"] == "CHILD_OF"), "")
+        links = tuple((r["traceID"], r["spanID"]) for r in references if r["refType"] != "CHILD_OF")
+        events = tuple(
+            str(field["value"]) for log in span.get("logs") or [] for field in log["fields"] if field["key"] == "event"
+        )
+        tags = {tag["key"]: tag["value"] for tag in span.get("tags") or []}
+        spans.append(
+            JaegerSpan(
+                span["traceID"], span["spanID"], parent, services[span["processID"]], span["operationName"], tags, links,
+                events,
+            )
+        )  # fmt: skip
+    return spans

@@ -1,0 +1,237 @@
+"""Parley as users start it: one embedded process, or its services as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.ports import free_port
+from tests.support.programs import start, stop
+from tests.support.valkey import Valkey
+
+PASSWORD = "Secret-1"
+DOMAIN = "example.test"
+
+
+class Node:
+    """One ``parley run`` with a configuration and a data folder of its own."""
+
+    def __init__(
+        self, folder: Path, services: Sequence[str], config: dict[str, Any], env: dict[str, str] | None = None
+    ) -> None:
+        self.folder = folder
+        self._services = list(services)
+        self._config = config
+        self._env = env or {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def launch(self) -> None:
+        """Starts the process without waiting."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "run.json").unlink(missing_ok=True)
+        path = self.folder / "parley.yaml"
+        path.write_text(yaml.safe_dump(self._config))
+        command = [sys.executable, "-m", "parley.cli.main", "--config", str(path), "run"]
+        if self._services:
+            command += ["--services", ",".join(self._services)]
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PARLEY_", "OTEL_"))}
+        env |= {"PARLEY_DATA": str(self.folder), "PYTHONUNBUFFERED": "1", **self._env}
+        with (self.folder / "parley.log").open("ab") as log:
+            self._process = start(command, log, cwd=Path(__file__).parents[2], env=env)
+
+    async def ready(self, timeout: float = 30) -> dict[str, Any]:
+        """Waits until it is up; what it says of itself."""
+        assert self._process is not None
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if (self.folder / "run.json").exists():
+                content: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+                if content["pid"] == self._process.pid:
+                    return content
+            if self._process.poll() is not None:
+                break
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"Parley did not start:\n{self.log()[-4000:]}")
+
+    def log(self) -> str:
+        """What it printed."""
+        return (self.folder / "parley.log").read_text(errors="replace")
+
+    def kill(self) -> None:
+        """Ends it without a warning."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def signal(self, number: int) -> None:
+        """Sends a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def stop(self) -> None:
+        """Ends it and waits."""
+        if self._process is not None:
+            await asyncio.to_thread(stop, self._process, 15)
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll() if self._process is not None else None
+
+    async def parley(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs the ``parley`` command against it."""
+        command = [sys.executable, "-m", "parley.cli.main", "--config", str(self.folder / "parley.yaml"), *arguments]
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PARLEY_", "OTEL_"))}
+        env["PARLEY_DATA"] = str(self.folder)
+        return await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, input=stdin, env=env, timeout=120,
+            cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+
+    async def create_users(self, names: Sequence[str], password: str = PASSWORD) -> None:
+        """Adds users of the domain."""
+        rows = "".join(f"{name}@{DOMAIN},{name},{password},\n" for name in names)
+        path = self.folder / "users.csv"
+        path.write_text("address,display_name,password,login_names\n" + rows)
+        done = await self.parley("user", "import", str(path))
+        assert done.returncode == 0, done.stderr + done.stdout
+
+
+def frontend_ports() -> dict[str, int]:
+    """Free ports for every transport."""
+    return {name: free_port() for name in ("udp", "tcp", "tls", "ws", "wss")}
+
+
+def quiet_limits() -> dict[str, Any]:
+    """Limits that one source, as all load on loopback is, does not meet."""
+    return {
+        "requests_per_second": 1e6, "request_burst": 1_000_000, "user_requests_per_second": 1e6,
+        "user_request_burst": 1_000_000, "connections_per_address": 60_000,
+    }  # fmt: skip
+
+
+class ParleyServer(Node):
+    """Everything in one process with the demo users alice, bob and carol."""
+
+    def __init__(self, folder: Path, *, config: dict[str, Any] | None = None, env: dict[str, str] | None = None) -> None:
+        self.ports = frontend_ports()
+        merged: dict[str, Any] = {
+            "platform": {"metrics_port": 0, "log": {"format": "json"}},
+            "addressbook": {"demo": True, "demo_password": PASSWORD},
+            "frontend": {"ports": self.ports},
+        }
+        for section, values in (config or {}).items():
+            merged[section] = merged.get(section, {}) | values
+        super().__init__(folder, (), merged, env)
+        self.password = PASSWORD
+        self.metrics = ""
+
+    @property
+    def ca_file(self) -> Path:
+        """The development CA."""
+        return self.folder / "tls" / "ca.pem"
+
+    def uri(self, transport: str) -> str:
+        """The server as a softphone's outbound proxy."""
+        port = self.ports["tcp" if transport == "tcp" else transport]
+        return f"sip:127.0.0.1:{port};transport={transport}"
+
+    async def start(self) -> None:
+        """Starts it and waits until it is up."""
+        self.launch()
+        self.metrics = (await self.ready())["metrics"]
+
+
+class ParleyCluster:
+    """Front ends and registrars as processes of their own, with one address book, on one Valkey."""
+
+    def __init__(
+        self, folder: Path, *, front_ends: int = 2, registrars: int = 2, frontend: dict[str, Any] | None = None,
+        platform: dict[str, Any] | None = None, registrar: dict[str, Any] | None = None, env: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.valkey = Valkey(folder / "valkey")
+        registrar_ports = [free_port() for _ in range(registrars)]
+        book_port = free_port()
+        targets = {
+            "registrar": "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in registrar_ports),
+            "addressbook": f"127.0.0.1:{book_port}",
+        }
+
+        def node(name: str, service: str, rpc_port: int, **sections: Any) -> Node:
+            common = {
+                "metrics_port": 0, "redis": {"url": self.valkey.url}, "master_key": "ab" * 32, "log": {"format": "json"},
+                "rpc": {"listen": [f"127.0.0.1:{rpc_port}"], "targets": targets}, **(platform or {}),
+            }  # fmt: skip
+            return Node(folder / name, [service], {"platform": common, **sections}, env)
+
+        self.book = node("book", "addressbook", book_port)
+        self.registrars = [
+            node(f"registrar{i}", "registrar", port, registrar=registrar or {}) for i, port in enumerate(registrar_ports)
+        ]
+        self.ports = [frontend_ports() for _ in range(front_ends)]
+        self.front_ends = [
+            node(
+                f"frontend{i}", "frontend", free_port(),
+                frontend={"ports": ports, "limits": quiet_limits(), "edge_uid": f"edge-{i}", **(frontend or {})},
+            )
+            for i, ports in enumerate(self.ports)
+        ]  # fmt: skip
+        self.password = PASSWORD
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All processes but Valkey."""
+        return [self.book, *self.registrars, *self.front_ends]
+
+    def pids(self) -> set[int]:
+        """All processes, Valkey included."""
+        assert self.valkey._process is not None
+        return {node.pid for node in self.nodes if node.exit_code is None} | {self.valkey._process.pid}
+
+    def ca_file(self, index: int) -> Path:
+        """The development CA of a front end."""
+        return self.front_ends[index].folder / "tls" / "ca.pem"
+
+    def uri(self, index: int, transport: str) -> str:
+        """A front end as a softphone's outbound proxy."""
+        return f"sip:127.0.0.1:{self.ports[index][transport]};transport={transport}"
+
+    async def start(self, users: Sequence[str] = ("alice", "bob", "carol")) -> None:
+        """Starts all, and makes users."""
+        await asyncio.to_thread(self.valkey.start)
+        for node in self.nodes:
+            node.launch()
+        await asyncio.gather(*(node.ready() for node in self.nodes))
+        if users:
+            await self.book.create_users(users)
+
+    async def stop(self) -> None:
+        """Ends all."""
+        await asyncio.gather(*(node.stop() for node in self.nodes))
+        await asyncio.to_thread(self.valkey.stop)
+
+    async def __aenter__(self) -> ParleyCluster:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()

@@ -1,0 +1,24 @@
+"""Waiting for something that happens elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+ResultT = TypeVar("ResultT")
+
+
+async def eventually(look: Callable[[], Awaitable[ResultT] | ResultT], *, timeout: float = 10.0, what: str = "") -> ResultT:
+    """The first result of ``look`` that is true; it is asked again and again until then."""
+    deadline = time.monotonic() + timeout
+    while True:
+        result = look()
+        if isinstance(result, Awaitable):
+            result = await result
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not happen within {timeout} s: {what or look}")
+        await asyncio.sleep(0.05)
