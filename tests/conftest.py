@@ -48,6 +48,16 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+async def _clients_are_closed() -> AsyncIterator[None]:
+    """Closes what a test left open."""
+    from tests.support.sip_client import OPEN
+
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A Valkey with AOF."""

@@ -111,7 +111,7 @@ class Phone:
         (self.folder / "contacts").write_text("")
         self._log = (self.folder / "log").open("wb")
         self._process = await asyncio.create_subprocess_exec(
-            "baresip", "-f", str(self.folder), "-v",
+            "baresip", "-f", str(self.folder), "-v", "-s",
             stdin=asyncio.subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd=self.folder,
         )  # fmt: skip
         self._changed = asyncio.Event()

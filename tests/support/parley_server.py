@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,15 @@ class ParleyCluster:
         """Ends all."""
         await asyncio.gather(*(node.stop() for node in self.nodes))
         await asyncio.to_thread(self.valkey.stop)
+
+    @contextmanager
+    def for_module(self) -> Iterator[ParleyCluster]:
+        """Runs it for several tests, outside of any event loop of theirs."""
+        try:
+            asyncio.run(self.start())
+            yield self
+        finally:
+            asyncio.run(self.stop())
 
     async def __aenter__(self) -> ParleyCluster:
         try:

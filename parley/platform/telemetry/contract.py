@@ -1,0 +1,90 @@
+"""The spans that Parley makes, as data: the tests hold real traces against it, docs/telemetry.md shows it to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRule:
+    """One kind of span."""
+
+    name: str
+    """``<METHOD>``, ``<topic>`` and ``<call>`` stand for what varies."""
+    service: str
+    kind: str
+    parents: tuple[str, ...]
+    """Names of spans it may be a child of; "" for the beginning of a trace."""
+    opened_by: str
+    closed_by: str
+    attributes: tuple[str, ...]
+
+
+SPANS: Final = (
+    SpanRule(
+        "sip.server <METHOD>", "frontend", "SERVER", ("", "sip.client <METHOD>"),
+        "a request comes from a client", "its final response",
+        ("sip.method", "sip.call_id", "sip.status_code", "parley.edge", "network.transport"),
+    ),
+    SpanRule(
+        "sip.client <METHOD>", "frontend", "CLIENT", ("sip.server <METHOD>",),
+        "a copy of the request is sent to one target; forks are siblings",
+        "the target's final response, or the failure of the branch; CANCEL is an event with the reason",
+        ("sip.method", "sip.call_id", "sip.status_code", "sip.branch", "parley.edge"),
+    ),
+    SpanRule(
+        "edge.deliver <METHOD>", "frontend", "SERVER", ("sip.client <METHOD>",),
+        "another front end hands a request over", "the client's final response; CANCEL is an event with the reason",
+        ("sip.method", "sip.call_id", "sip.status_code", "parley.edge"),
+    ),
+    SpanRule(
+        "registrar.update", "registrar", "SERVER", ("sip.server <METHOD>",),
+        "a REGISTER reaches the registrar", "its bindings are stored", ("sip.call_id", "sip.aor"),
+    ),
+    SpanRule(
+        "registrar.lookup", "registrar", "SERVER", ("sip.server <METHOD>",),
+        "a user's bindings are asked for", "they are read", ("sip.aor",),
+    ),
+    SpanRule(
+        "addressbook.credentials", "addressbook", "SERVER", ("sip.server <METHOD>", ""),
+        "credentials are asked for that the front end does not know", "they are read", (),
+    ),
+    SpanRule(
+        "redis <call>", "registrar", "CLIENT", ("registrar.update", ""),
+        "a server-side script is sent", "its reply", ("db.system",),
+    ),
+    SpanRule(
+        "events.publish <topic>", "frontend, registrar, addressbook", "PRODUCER", ("sip.server <METHOD>", "registrar.update", ""),
+        "an event is handed to the bus", "the bus has it", ("messaging.destination", "messaging.key", "sip.call_id"),
+    ),
+    SpanRule(
+        "events.consume <topic>", "any", "CONSUMER", ("",),
+        "an event is handled; linked to the span that published it", "the handler returns",
+        ("messaging.destination", "messaging.key", "sip.call_id"),
+    ),
+    SpanRule("rpc <call>", "any", "SERVER", ("",), "a unary call comes over the network", "its answer", ()),
+)  # fmt: skip
+"""Every span there is."""
+
+
+def rule_of(name: str) -> SpanRule | None:
+    """The rule that a span's name falls under."""
+    for rule in SPANS:
+        head, _, variable = rule.name.partition("<")
+        if name == rule.name or (variable and name.startswith(head) and len(name) > len(head)):
+            return rule
+    return None
+
+
+def as_markdown() -> str:
+    """The table of docs/telemetry.md."""
+    lines = ["| span | service | kind | child of | opened by | closed by | attributes |", "|---|---|---|---|---|---|---|"]
+    for rule in SPANS:
+        parents = ", ".join(f"`{parent}`" if parent else "(begins a trace)" for parent in rule.parents)
+        attributes = ", ".join(f"`{name}`" for name in rule.attributes)
+        lines.append(
+            f"| `{rule.name}` | {rule.service} | {rule.kind} | {parents} | {rule.opened_by} | {rule.closed_by} "
+            f"| {attributes} |"
+        )
+    return "\n".join(lines)

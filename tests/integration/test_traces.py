@@ -1,0 +1,131 @@
+"""The telemetry contract, held against a real Jaeger: what belongs together is one trace, and every span is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from parley.platform.telemetry.contract import SPANS, as_markdown, rule_of
+from tests.support.jaeger import Jaeger, JaegerSpan
+from tests.support.parley_server import ParleyCluster
+from tests.support.sip_client import SipClient
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.jaeger, pytest.mark.valkey]
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, jaeger: Jaeger) -> Iterator[ParleyCluster]:
+    running = ParleyCluster(tmp_path_factory.mktemp("traced"), env={"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoint})
+    with running.for_module():
+        yield running
+
+
+async def trace_of(jaeger: Jaeger, call_id: str, complete: Callable[[list[JaegerSpan]], bool]) -> list[JaegerSpan]:
+    """The one trace with that Call-ID, when all of it has arrived."""
+
+    async def look() -> list[JaegerSpan] | None:
+        found = await asyncio.to_thread(jaeger.find, "parley-frontend", {"sip.call_id": call_id})
+        whole = [spans for spans in found if complete(spans)]
+        return whole[0] if whole else None
+
+    spans = await eventually(look, timeout=20, what=f"the trace of {call_id}")
+    assert spans is not None
+    return spans
+
+
+def path_to_root(spans: list[JaegerSpan], name: str) -> list[str]:
+    """Names from a span up to the beginning of its trace."""
+    by_id = {span.span_id: span for span in spans}
+    span: JaegerSpan | None = next(span for span in spans if span.name == name)
+    names = []
+    while span is not None:
+        names.append(span.name)
+        span = by_id.get(span.parent_id)
+    return names
+
+
+def check_contract(spans: list[JaegerSpan]) -> None:
+    """Every span is in the table, with its attributes, below a parent it may have."""
+    by_id = {span.span_id: span for span in spans}
+    for span in spans:
+        rule = rule_of(span.name)
+        assert rule is not None, f"{span.name} is not in the contract"
+        missing = [name for name in rule.attributes if name not in span.tags and name != "sip.branch"]
+        assert not missing, f"{span.name} has no {missing}"
+        parent = by_id.get(span.parent_id)
+        parent_rule = rule_of(parent.name) if parent is not None else None
+        assert (parent_rule.name if parent_rule else "") in rule.parents, f"{span.name} below {parent and parent.name}"
+
+
+async def test_one_register_is_one_trace_through_front_end_registrar_and_redis(
+    cluster: ParleyCluster, jaeger: Jaeger
+) -> None:
+    alice = await SipClient("alice").connect(cluster.ports[0]["udp"])
+    response = await alice.register()
+    assert response.status == 200
+    spans = await trace_of(
+        jaeger, response.call_id, lambda found: {"redis update", "addressbook.credentials"} <= {s.name for s in found}
+    )
+    assert path_to_root(spans, "redis update") == ["redis update", "registrar.update", "sip.server REGISTER"]
+    assert {span.service for span in spans} >= {"parley-frontend", "parley-registrar", "parley-addressbook"}
+    assert all(span.tags["sip.call_id"] == response.call_id for span in spans if span.name.startswith("sip."))
+    check_contract(spans)
+    alice.close()
+
+
+async def test_one_call_across_two_front_ends_is_one_trace(cluster: ParleyCluster, jaeger: Jaeger) -> None:
+    alice = await SipClient("alice").connect(cluster.ports[0]["udp"])
+    bob = await SipClient("bob", transport="tls").connect(cluster.ports[1]["tls"])
+    assert (await bob.register()).status == 200
+    invite = await alice.invite("sip:bob@example.test")
+    incoming = await bob.expect("INVITE")
+    assert incoming.get("Traceparent")
+    bob.answer(incoming, 180)
+    bob.answer(incoming, 200)
+    answer = await alice.response()
+    assert answer.status == 200
+    alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
+    await bob.expect("ACK")
+
+    def complete(found: list[JaegerSpan]) -> bool:
+        names = {span.name for span in found}
+        return {"edge.deliver INVITE", "sip.client INVITE", "registrar.lookup", "sip.server INVITE"} <= names
+
+    spans = await trace_of(jaeger, invite.call_id, complete)
+    assert path_to_root(spans, "edge.deliver INVITE") == [
+        "edge.deliver INVITE", "sip.client INVITE", "sip.server INVITE",
+    ]  # fmt: skip
+    assert {span.tags["parley.edge"] for span in spans if span.name.startswith("edge.deliver")} == {"edge-1"}
+    check_contract(spans)
+    for client in (alice, bob):
+        client.close()
+
+
+async def test_event_consumers_are_linked_to_the_publisher(cluster: ParleyCluster, jaeger: Jaeger) -> None:
+    done = await cluster.book.parley("user", "passwd", "carol@example.test", stdin="Another-1\n")
+    assert done.returncode == 0, done.stderr
+
+    async def look() -> list[JaegerSpan]:
+        found = await asyncio.to_thread(jaeger.find, "parley-frontend", {"messaging.destination": "parley.users"})
+        return [span for spans in found for span in spans if span.name == "events.consume parley.users"]
+
+    consumed = await eventually(look, timeout=20, what="a consumer's span")
+    published = {
+        (span.trace_id, span.span_id)
+        for spans in await asyncio.to_thread(jaeger.find, "parley-addressbook", {"messaging.destination": "parley.users"})
+        for span in spans
+        if span.name == "events.publish parley.users"
+    }
+    assert all(span.parent_id == "" for span in consumed)
+    assert any(set(span.links) & published for span in consumed)
+
+
+def test_the_page_shows_the_contract() -> None:
+    assert as_markdown() in (ROOT / "docs" / "telemetry.md").read_text()
+    assert len({rule.name for rule in SPANS}) == len(SPANS)
