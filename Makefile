@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run
 DEV_STAMP := $(VENV)/.dev
-CODE := parley services tests bench fuzz tools
+CODE := parley services tests bench tools
 
 .DEFAULT_GOAL := help
 .PHONY: help run test unit check bench proto proto-baseline fmt lock fuzz clean

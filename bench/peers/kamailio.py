@@ -81,3 +81,33 @@ class Kamailio:
     def pids(self) -> set[int]:
         """Kamailio's processes and its Valkey."""
         return set().union(*(command.pids() for command in self._commands))
+
+
+class KamailioPair:
+    """Two Kamailios in a row: the first authenticates and passes calls on, the second knows where phones are."""
+
+    label = "Kamailio, two in a row"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._home = Kamailio(folder / "home", trusting=True)
+        self._entry = Kamailio(folder / "entry")
+        self.caller_address = ""
+        self.callee_address = ""
+
+    async def start(self) -> None:
+        """Starts both."""
+        await self._home.start()
+        self.callee_address = self._home.address
+        self._entry = Kamailio(self._folder / "entry", next_hop=self._home.address)
+        await self._entry.start()
+        self.caller_address = self._entry.address
+
+    async def stop(self) -> None:
+        """Ends both."""
+        await self._entry.stop()
+        await self._home.stop()
+
+    def pids(self) -> set[int]:
+        """Processes of both."""
+        return self._home.pids() | self._entry.pids()

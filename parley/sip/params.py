@@ -73,10 +73,7 @@ class Params:
 def parse_params(text: str, what: str = "parameter") -> Params:
     """Reads ``a=1;b;c="x;y"`` (with or without the first semicolon). Raises SipParseError 400."""
     items: list[tuple[str, str | None]] = []
-    if '"' in text:
-        parts = _split_quoted(text, what)
-    else:
-        parts = text.split(";")
+    parts = _split_quoted(text, what) if '"' in text else text.split(";")
     for part in parts:
         part = part.strip(" \t")
         if not part:

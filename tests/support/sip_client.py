@@ -42,19 +42,22 @@ class SipClient:
             transport, _ = await loop.create_datagram_endpoint(
                 lambda: _Datagrams(self), local_addr=("127.0.0.1", 0), remote_addr=("127.0.0.1", port)
             )
-            self._write = transport.sendto
+            self._opened(transport, transport.sendto)
         else:
             context = None
             if self.transport == "tls":
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-            transport, _ = await loop.create_connection(lambda: _Stream(self), "127.0.0.1", port, ssl=context)
-            self._write = transport.write
+            stream, _ = await loop.create_connection(lambda: _Stream(self), "127.0.0.1", port, ssl=context)
+            self._opened(stream, stream.write)
+        return self
+
+    def _opened(self, transport: asyncio.BaseTransport, write: Callable[[bytes], None]) -> None:
+        self._write = write
         self._close = transport.close
         OPEN.append(self)
         self.local = transport.get_extra_info("sockname")[:2]
-        return self
 
     def close(self) -> None:
         """Closes the socket."""

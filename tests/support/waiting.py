@@ -10,13 +10,11 @@ from typing import TypeVar
 ResultT = TypeVar("ResultT")
 
 
-async def eventually(look: Callable[[], Awaitable[ResultT] | ResultT], *, timeout: float = 10.0, what: str = "") -> ResultT:
+async def eventually(look: Callable[[], Awaitable[ResultT]], *, timeout: float = 10.0, what: str = "") -> ResultT:
     """The first result of ``look`` that is true; it is asked again and again until then."""
     deadline = time.monotonic() + timeout
     while True:
-        result = look()
-        if isinstance(result, Awaitable):
-            result = await result
+        result = await look()
         if result:
             return result
         if time.monotonic() > deadline:

@@ -55,7 +55,8 @@ SPANS: Final = (
         "a server-side script is sent", "its reply", ("db.system",),
     ),
     SpanRule(
-        "events.publish <topic>", "frontend, registrar, addressbook", "PRODUCER", ("sip.server <METHOD>", "registrar.update", ""),
+        "events.publish <topic>", "frontend, registrar, addressbook", "PRODUCER",
+        ("sip.server <METHOD>", "registrar.update", ""),
         "an event is handed to the bus", "the bus has it", ("messaging.destination", "messaging.key", "sip.call_id"),
     ),
     SpanRule(
