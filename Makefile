@@ -43,7 +43,6 @@ check: $(DEV_STAMP) ## Format, lint, types, docstrings, protos, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(CODE)
-	$(BIN)/interrogate --quiet parley services
 	$(BIN)/buf lint proto
 	$(BIN)/buf breaking proto --against proto/baseline.binpb
 	$(BIN)/python tools/generate_proto.py --check

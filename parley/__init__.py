@@ -1,0 +1,1 @@
+"""Parley, a unified-communications server: the library."""

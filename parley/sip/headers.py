@@ -28,6 +28,12 @@ COMPACT: dict[str, str] = {
 
 _CANONICAL: dict[str, str] = dict(COMPACT)
 _CACHE_LIMIT = 2048
+_TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
+
+
+def is_token(text: str) -> bool:
+    """Whether text is a token of RFC 3261 section 25.1."""
+    return bool(text) and _TOKEN.issuperset(text)
 
 
 def canonical_name(name: str) -> str:
@@ -36,9 +42,14 @@ def canonical_name(name: str) -> str:
     if known is None:
         lower = name.strip().lower()
         known = COMPACT.get(lower, lower)
-        if len(_CANONICAL) < _CACHE_LIMIT:
+        if len(_CANONICAL) < _CACHE_LIMIT and is_token(lower):
             _CANONICAL[name] = known
     return known
+
+
+def known_name(name: str) -> str | None:
+    """The canonical form of a name that was seen before and is a token; None when it has to be looked at."""
+    return _CANONICAL.get(name)
 
 
 def unfold(value: str) -> str:

@@ -11,16 +11,15 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from parley.sip.errors import SipParseError
-from parley.sip.headers import canonical_name, split_comma, unfold
+from parley.sip.headers import canonical_name, is_token, known_name, split_comma, unfold
 from parley.sip.limits import DEFAULT_LIMITS, Limits
 from parley.sip.nameaddr import NameAddr, parse_name_addr
 from parley.sip.status import reason_phrase
-from parley.sip.uri import Uri, parse_uri
+from parley.sip.uri import Uri, shared_uri
 from parley.sip.via import Via, parse_via
 
 _ENCODING = "utf-8"
 _ERRORS = "surrogateescape"
-_TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
 
 MAX_CSEQ = 2**31 - 1
 """CSeq numbers are below 2**31 (RFC 3261 section 8.1.1.5)."""
@@ -166,6 +165,14 @@ class Message:
             del names[index]
         self._changed(key)
 
+    def replace_via(self, via: Via) -> None:
+        """Replaces the topmost Via by another form of it, as one with ``received`` added."""
+        names = self._names
+        index = names.index("via")
+        rest = split_comma(self._value(index))[1:] if "," in self._lines[index] else []
+        self._lines[index] = f"Via: {', '.join([str(via), *rest])}" if rest else f"Via: {via}"
+        self._via = via
+
     def set_body(self, body: bytes, content_type: str | None = None) -> None:
         """Replaces the body and sets Content-Length; ``content_type`` None leaves that header alone."""
         self.body = body
@@ -299,11 +306,12 @@ class Message:
         return self._number("content-length", "Content-Length", 10)
 
     def _number(self, key: str, name: str, digits: int) -> int | None:
-        if key not in self._names:
+        names = self._names
+        if key not in names:
             return None
-        values = set(self.get_all(key))
-        value = next(iter(values))
-        if len(values) > 1 or not (value.isascii() and value.isdigit()) or len(value) > digits:
+        value = self._value(names.index(key))
+        differs = names.count(key) > 1 and len(set(self.get_all(key))) > 1
+        if differs or not (value.isascii() and value.isdigit()) or len(value) > digits:
             raise SipParseError(400, f"Bad {name}")
         return int(value)
 
@@ -359,7 +367,7 @@ class Request(Message):
     def uri(self) -> Uri:
         """The Request-URI. Raises SipParseError 400 when unreadable."""
         if self._uri is None:
-            self._uri = parse_uri(self.uri_text)
+            self._uri = shared_uri(self.uri_text)
         return self._uri
 
     def set_uri(self, uri: str | Uri) -> None:
@@ -486,11 +494,6 @@ def _has_tag(request: Request) -> bool:
         return True  # an unreadable To is echoed as it came
 
 
-def is_token(text: str) -> bool:
-    """Whether text is a token of RFC 3261 section 25.1."""
-    return bool(text) and ((text.isalpha() and text.isascii()) or _TOKEN.issuperset(text))
-
-
 def parse_message(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Response:
     """Reads one message, as from a datagram or cut out of a stream by its framer.
 
@@ -536,12 +539,17 @@ def _parse_head(start: str, rows: list[str], body: bytes, limits: Limits) -> Req
                 continue
             lines[-1] = f"{lines[-1]}\r\n{row}"
             continue
-        name, colon, _ = row.partition(":")
-        if not colon or not name:
-            fault = fault or "Header Without Colon"
-            continue
+        name = row[: row.find(":")]
+        key = known_name(name)
+        if key is None:
+            if ":" not in row or not name:
+                fault = fault or "Header Without Colon"
+                continue
+            key = canonical_name(name)
+            if not is_token(key):
+                fault = fault or "Bad Header Name"
         lines.append(row)
-        names.append(canonical_name(name))
+        names.append(key)
         if len(row) > limits.header_line:
             fault = fault or "Header Too Long"
     if start[:4] == "SIP/":
@@ -551,9 +559,6 @@ def _parse_head(start: str, rows: list[str], body: bytes, limits: Limits) -> Req
     request = _parse_request_line(start, lines, names, body, limits)
     if fault:
         raise SipParseError(400, fault, request)
-    for name in names:
-        if not is_token(name):
-            raise SipParseError(400, "Bad Header Name", request)
     return request
 
 

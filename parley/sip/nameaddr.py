@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from parley.sip.errors import SipParseError
 from parley.sip.params import Params, parse_params, quote, unquote
-from parley.sip.uri import Uri, parse_uri
+from parley.sip.uri import Uri, shared_uri
 
 
 class NameAddr:
@@ -26,9 +26,9 @@ class NameAddr:
 
     @property
     def uri(self) -> Uri:
-        """The URI, parsed when first asked for. Raises SipParseError."""
+        """The URI, parsed when first asked for; copy it before changing it. Raises SipParseError."""
         if self._uri is None:
-            self._uri = parse_uri(self.uri_text)
+            self._uri = shared_uri(self.uri_text)
         return self._uri
 
     @property

@@ -6,11 +6,14 @@ others the part after the scheme is kept whole (``tel`` with its parameters apar
 
 from __future__ import annotations
 
+import re
+
 from parley.sip.errors import SipParseError
 from parley.sip.params import Params, parse_params
 
 _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()")
 _USER_SAFE = _UNRESERVED | frozenset("&=+$,;?/")
+_BAD = re.compile("[\\x00-\\x20<>\"\\x7f]")
 _NO_PARAMS = ("user", "ttl", "method", "maddr", "transport")
 
 
@@ -86,9 +89,8 @@ def parse_uri(text: str) -> Uri:
     if not colon or not scheme or not (scheme[0].isalpha() and scheme[0].isascii()):
         raise SipParseError(400, "URI Without Scheme")
     scheme = scheme.lower()
-    for char in text:
-        if char <= " " or char in '<>"\x7f':
-            raise SipParseError(400, "Bad Character in URI")
+    if _BAD.search(text) is not None:
+        raise SipParseError(400, "Bad Character in URI")
     if scheme != "sip" and scheme != "sips":
         if not scheme.replace("+", "").replace("-", "").replace(".", "").isalnum():
             raise SipParseError(400, "Bad URI Scheme")
@@ -99,6 +101,21 @@ def parse_uri(text: str) -> Uri:
             return Uri("tel", user=number, params=parse_params(params, "URI Parameter"))
         return Uri(scheme, host=rest)
     return _parse_sip(scheme, rest)
+
+
+_shared: dict[str, Uri] = {}
+_SHARED_LIMIT = 16_384
+
+
+def shared_uri(text: str) -> Uri:
+    """As `parse_uri`, but the same object for the same text: it must not be changed, only copied."""
+    uri = _shared.get(text)
+    if uri is None:
+        uri = parse_uri(text)
+        if len(_shared) >= _SHARED_LIMIT:
+            _shared.clear()
+        _shared[text] = uri
+    return uri
 
 
 def _parse_sip(scheme: str, rest: str) -> Uri:

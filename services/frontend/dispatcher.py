@@ -143,6 +143,4 @@ def note_source(request: Request, flow: Flow) -> None:
     via.params.set("received", host)
     if wants_port:
         via.params.set("rport", str(port))
-    text = str(via)
-    request.remove_first_value("Via")
-    request.prepend("Via", text)
+    request.replace_via(via)

@@ -102,7 +102,8 @@ class Span:
         self._span.end()
 
     def __enter__(self) -> Span:
-        self._token = _current.set(self)
+        if self._span is not None:  # the span that stands for "off" is shared, and keeps nothing
+            self._token = _current.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace_: TracebackType | None) -> None:
