@@ -1,27 +1,32 @@
 """Exchanges: an item opens one, several events answer it, further items of the same ``id`` go on with it.
 
 `Edge.Deliver` and `Application.Handle` are such: a request has provisional and final responses, and can be cancelled.
-All exchanges with one peer share one stream of batches; when it breaks, every open exchange is told.
+All exchanges with one peer share one stream of batches; when it breaks, every open exchange is told, and the serving side
+learns that nobody waits any more. As in `parley.platform.rpc.batch`, items and events belong to the other side once they are
+handed over, and context variables do not cross.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-import grpc
 from google.protobuf.message import Message as ProtoMessage
 from grpc import StatusCode
 
-from parley.platform.rpc.batch import MAX_BATCH, StreamOpener
 from parley.platform.rpc.errors import RpcError
+from parley.platform.rpc.streams import Backoff, ClientStream, Method, ServerStream, StreamOpener, method_of
 
 logger = logging.getLogger(__name__)
 
 ItemT = TypeVar("ItemT", bound=Any)
 EventT = TypeVar("EventT", bound=Any)
+
+_MAX_UNSENT: Final = 20_000
+"""Events for a client that reads slowly, before no more items of it are read."""
 
 
 class Session(Protocol):
@@ -43,156 +48,155 @@ class DuplexClient(Generic[ItemT, EventT]):
         path: str,
         request_type: type[ProtoMessage],
         response_type: type[ProtoMessage],
+        *,
+        max_open: int = 50_000,
     ) -> None:
+        """``path``: "/parley.sip.v1.Edge/Deliver"; ``max_open``: exchanges that may be open at a time."""
         self._channel = channel
         self._path = path
-        self._request_type: Any = request_type
+        self._request_type = request_type
         self._response_type = response_type
+        self._max_open = max_open
         self._loop = asyncio.get_running_loop()
+        self._context = Context()
         self._handlers: dict[int, Callable[[Any], None]] = {}
         self._queue: list[Any] = []
         self._next_id = 0
         self._scheduled = False
-        self._writer: asyncio.Task[None] | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._stream: Any = None
+        self._stream: ClientStream | None = None
+        self._backoff = Backoff()
         self._session: Session | None = None
 
     def open(self, item: ItemT, on_event: Callable[[EventT | RpcError], None]) -> int:
-        """Begins an exchange; its id is returned. ``on_event`` gets its events, and RpcError when the stream breaks."""
+        """Begins an exchange; its id is returned. ``on_event`` gets its events, and RpcError when it cannot go on.
+
+        ``on_event`` is never called before this returns.
+        """
         self._next_id += 1
-        item.id = self._next_id
-        self._handlers[self._next_id] = on_event
+        item_id: int = self._next_id
+        item.id = item_id
+        if len(self._handlers) >= self._max_open:
+            error = RpcError(StatusCode.RESOURCE_EXHAUSTED, "too many exchanges are open")
+            self._loop.call_soon(on_event, error, context=self._context)
+            return item_id
+        self._handlers[item_id] = on_event
         self._enqueue(item)
-        return self._next_id
+        return item_id
 
     def send(self, item: ItemT) -> None:
-        """A further item of an exchange, its ``id`` set."""
-        self._enqueue(item)
+        """A further item of an exchange, its ``id`` set; nothing when the exchange is over."""
+        if item.id in self._handlers:
+            self._enqueue(item)
 
     def close(self, item_id: int) -> None:
-        """Wants no further events of an exchange."""
+        """Wants no further events of an exchange; what was handed over is still sent."""
         self._handlers.pop(item_id, None)
 
     async def stop(self) -> None:
-        """Ends the stream."""
-        tasks = [task for task in (self._writer, self._reader) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if self._stream is not None:
-            self._stream.cancel()
-        if self._session is not None:
-            self._session.on_closed()
-            self._session = None
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Ends the stream; open exchanges are not told."""
         self._handlers.clear()
+        self._queue.clear()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.stop()
+        session, self._session = self._session, None
+        if session is not None:
+            session.on_closed()
 
     def _enqueue(self, item: Any) -> None:
         self._queue.append(item)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush, context=self._context)
 
     def _flush(self) -> None:
         self._scheduled = False
-        handler = self._channel.handler(self._path)
-        if handler is not None:
+        queue, self._queue = self._queue, []
+        if not queue:
+            return
+        method = method_of(self._channel.handler(self._path))
+        if method is not None and method.new_session is not None:
             if self._session is None:
-                self._session = handler.new_session()
-            batch, self._queue = self._queue, []
-            for item in batch:
-                self._session.on_item(item, self._soon)
-        elif self._writer is None:
-            self._writer = self._loop.create_task(self._write())
+                self._session = method.new_session()
+            _take_items(self._session, queue, self._soon)
+            return
+        try:
+            if self._stream is None:
+                self._stream = self._open_stream()
+            self._stream.send(queue)
+        except RpcError as error:
+            self._fail(error)
+
+    def _open_stream(self) -> ClientStream:
+        refusal = self._backoff.refusal(self._loop.time())
+        if refusal is not None:
+            raise refusal
+        call = self._channel.open_stream(self._path, self._request_type, self._response_type)
+        return ClientStream(call, self._request_type, self._path, first_id=1, on_items=self._on_items, on_end=self._on_end)
 
     def _soon(self, event: Any) -> None:
-        self._loop.call_soon(self._take, event)
+        self._loop.call_soon(self._take, event, context=self._context)
+
+    def _on_items(self, stream: ClientStream, events: Sequence[Any]) -> None:
+        self._backoff.succeeded()
+        for event in events:
+            self._take(event)
 
     def _take(self, event: Any) -> None:
         handler = self._handlers.get(event.id)
         if handler is not None:
+            self._tell(handler, event)
+
+    def _tell(self, handler: Callable[[Any], None], event: Any) -> None:
+        """One exchange that goes wrong does not end the others."""
+        try:
             handler(event)
+        except Exception:
+            logger.exception("an event of %s was not handled", self._path)
 
-    async def _write(self) -> None:
-        try:
-            while self._queue:
-                if self._stream is None:
-                    self._stream = self._channel.open_stream(self._path, self._request_type, self._response_type)
-                    self._reader = self._loop.create_task(self._read(self._stream))
-                batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
-                await self._stream.write(self._request_type(items=batch))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
-            self._broken(_unavailable(error))
-        finally:
-            self._writer = None
-        if self._queue and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
-
-    async def _read(self, stream: Any) -> None:
-        error = RpcError(StatusCode.UNAVAILABLE, "the stream ended")
-        try:
-            async for response in stream:
-                for event in response.items:
-                    self._take(event)
-        except grpc.aio.AioRpcError as failure:
-            error = _unavailable(failure)
+    def _on_end(self, stream: ClientStream, error: RpcError) -> None:
         if stream is self._stream:
-            self._broken(error)
+            self._stream = None
+            if self._backoff.failed(error, self._loop.time()):
+                logger.warning("%s is away: %s", self._path, error)
+            self._fail(error)
 
-    def _broken(self, error: RpcError) -> None:
-        self._stream = None
+    def _fail(self, error: RpcError) -> None:
+        """Every open exchange ends, also those whose items still wait."""
         self._queue.clear()
         handlers, self._handlers = list(self._handlers.values()), {}
         for handler in handlers:
-            handler(error)
+            self._tell(handler, error.again())
 
 
-def _unavailable(error: Exception) -> RpcError:
-    if isinstance(error, grpc.aio.AioRpcError):
-        return RpcError.from_grpc(error)
-    return RpcError(StatusCode.UNAVAILABLE, "the stream ended")
+def _take_items(session: Session, items: Sequence[Any], send: Callable[[Any], None]) -> None:
+    for item in items:
+        try:
+            session.on_item(item, send)
+        except Exception:
+            logger.exception("an item of %s failed", type(session).__name__)
 
 
 def duplex_handler(new_session: Callable[[], Session], response_type: type[ProtoMessage]) -> Any:
-    """A servicer method for a stream of exchanges; ``new_session`` is called for every stream."""
-    response: Any = response_type
+    """A servicer method for a stream of exchanges; ``new_session`` is called for every stream.
 
-    async def serve(request_iterator: Any, context: Any) -> Any:
+    The events that a session sends after its stream has ended go nowhere.
+    """
+    method = Method()
+    method.new_session = new_session
+
+    async def serve(request_iterator: Any, context: Any) -> None:
+        stream = ServerStream(response_type, _MAX_UNSENT)
         session = new_session()
-        ready: list[Any] = []
-        wake = asyncio.Event()
-        reading = True
 
         def send(event: Any) -> None:
-            ready.append(event)
-            wake.set()
+            stream.send((event,))
+            stream.hold(0)
 
-        async def read() -> None:
-            nonlocal reading
-            try:
-                async for request in request_iterator:
-                    for item in request.items:
-                        try:
-                            session.on_item(item, send)
-                        except Exception:
-                            logger.exception("an item of %s failed", type(session).__name__)
-            finally:
-                reading = False
-                wake.set()
-
-        reader = asyncio.create_task(read())
         try:
-            while reading or ready:
-                await wake.wait()
-                wake.clear()
-                if ready:
-                    batch, ready[:] = list(ready), []
-                    yield response(items=batch)
+            await stream.run(request_iterator, context, lambda items: _take_items(session, items, send))
         finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
             session.on_closed()
 
-    serve.new_session = new_session  # type: ignore[attr-defined]  # found by clients in the same process
+    serve.parley_method = method  # type: ignore[attr-defined]  # found by clients in the same process
     return serve

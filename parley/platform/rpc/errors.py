@@ -62,6 +62,10 @@ class RpcError(Exception):
         """From what grpc raises."""
         return cls(error.code(), error.details() or "")
 
+    def again(self) -> RpcError:
+        """Another of the same, for another caller: an exception that is raised twice keeps both tracebacks."""
+        return RpcError(self.code, self.message)
+
     @property
     def number(self) -> int:
         """The number of the status."""

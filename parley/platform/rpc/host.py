@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 
 from parley.platform.rpc.channels import OPTIONS, Channel, remote_channel
+from parley.platform.rpc.health import LIVENESS, READINESS, Health
 from parley.platform.rpc.interceptors import ServerInterceptor
+from parley.platform.rpc.local import LocalServices
+from parley.platform.rpc.streams import method_of
 from parley.platform.telemetry.tracing import NO_TRACER, Tracer
 
 logger = logging.getLogger(__name__)
 
-LIVENESS: Final = "liveness"
-READINESS: Final = "readiness"
-"""Names that the standard health service answers to; "" is readiness."""
+__all__ = ["LIVENESS", "READINESS", "MutualTls", "Register", "RpcHost"]
 
 Register = Callable[[Any, Any], None]
 """The generated ``add_<Service>Servicer_to_server``."""
+
+_STAMP_S: Final = 10.0
+"""How often certificate files are looked at, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +37,70 @@ class MutualTls:
     certificate: Path
     key: Path
     ca: Path
+    server_name: str = ""
+    """Name that certificates of others must have, for peers that are reached by their IP address; "": the target's."""
 
     def server(self) -> grpc.ServerCredentials:
         """Credentials that demand a certificate of the caller; files that changed are read again."""
-        seen: list[tuple[int, ...]] = [self._stamp()]
+        seen: list[tuple[int, ...]] = [self.stamp()]
 
         def fetch() -> Any:
-            stamp = self._stamp()
-            if stamp == seen[0]:
+            try:
+                stamp = self.stamp()
+                if stamp == seen[0]:
+                    return None
+                configuration = self._configuration()
+            except OSError as error:
+                logger.warning("certificates are not read again: %s", error)
                 return None
             seen[0] = stamp
-            return self._configuration()
+            return configuration
 
         return grpc.dynamic_ssl_server_credentials(self._configuration(), fetch, require_client_authentication=True)
 
     def client(self) -> grpc.ChannelCredentials:
-        """Credentials that show our certificate and check the other's."""
+        """Credentials that show our certificate and check the other's. Raises OSError."""
         return grpc.ssl_channel_credentials(self.ca.read_bytes(), self.key.read_bytes(), self.certificate.read_bytes())
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when a file does. Raises OSError."""
+        return tuple(path.stat().st_mtime_ns for path in (self.certificate, self.key, self.ca))
 
     def _configuration(self) -> Any:
         pair = (self.key.read_bytes(), self.certificate.read_bytes())
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=self.ca.read_bytes())
 
-    def _stamp(self) -> tuple[int, ...]:
-        return tuple(path.stat().st_mtime_ns for path in (self.certificate, self.key, self.ca))
+
+class _Connector:
+    """See `parley.platform.rpc.channels.Connector`."""
+
+    def __init__(self, service: str, target: str | None, tls: MutualTls | None) -> None:
+        self._service = service
+        self._target = target
+        self._tls = tls if target is None or not target.startswith("unix:") else None
+        self._stamp: tuple[int, ...] = ()
+        self._looked_at = 0.0
+
+    def connect(self) -> Any:
+        """A new channel to the target."""
+        if not self._target:
+            area = self._service.split(".")[1]
+            raise ValueError(f"no address is configured for {self._service}; set platform.rpc.targets.{area}")
+        if self._tls is None:
+            return remote_channel(self._target, None)
+        self._stamp = self._tls.stamp()
+        self._looked_at = time.monotonic()
+        return remote_channel(self._target, self._tls.client(), server_name=self._tls.server_name)
+
+    def is_stale(self) -> bool:
+        """Whether the certificate files changed."""
+        if self._tls is None or time.monotonic() - self._looked_at < _STAMP_S:
+            return False
+        self._looked_at = time.monotonic()
+        try:
+            return self._tls.stamp() != self._stamp
+        except OSError:
+            return False
 
 
 class RpcHost:
@@ -74,81 +118,97 @@ class RpcHost:
         self._listen = list(listen)
         self._targets = dict(targets or {})
         self._tls = tls
-        self._tracer = tracer
-        self._servicers: dict[str, Any] = {}
+        self._local = LocalServices(tracer)
         self._registrations: list[tuple[Register, Any]] = []
         self._server: Any = None
-        self._health = HealthServicer()
+        self._health = Health()
         self._channels: list[Channel] = []
         self.addresses: list[str] = []
         """What it listens on, ports resolved; filled by `start`."""
 
-    def add_service(self, register: Register, servicer: Any, name: str) -> None:
-        """Serves ``servicer`` under its full name ("parley.registrar.v1.Registrar"), here and on the addresses."""
-        self._servicers[name] = servicer
+    def add_service(self, register: Register, servicer: Any, name: str, tracer: Tracer | None = None) -> None:
+        """Serves ``servicer`` under its full name ("parley.registrar.v1.Registrar"), here and on the addresses.
+
+        ``tracer``: of the service, for the spans of its unary calls; by default the host's.
+        """
+        self._local.add(name, servicer, tracer)
         self._registrations.append((register, servicer))
 
     def channel(self, service: str, target: str | None = None) -> Channel:
         """Calls to a service by full name: here if it is served here and no target is given, else over the network.
 
-        Without a target the one configured for the area ("parley.<area>.v1...") is used.
+        Without a target the one configured for the area ("parley.<area>.v1...") is used. A target "local:..." is this
+        process.
         """
+        here = target is None or target.startswith("local:")
         if target is None:
-            area = service.split(".")[1]
-            configured = self._targets.get(area)
-            channel = Channel(service, self._servicers.get, lambda: self._connect(configured, service))
-        else:
-            channel = Channel(service, lambda _: None, lambda: self._connect(target, service))
+            target = self._targets.get(service.split(".")[1])
+        elif here:
+            target = None
+        channel = Channel(service, self._local if here else None, _Connector(service, target, self._tls))
         self._channels.append(channel)
         return channel
 
-    def _connect(self, target: str | None, service: str) -> Any:
-        if not target:
-            raise ValueError(f"no address is configured for {service}; set platform.rpc.targets.{service.split('.')[1]}")
-        return remote_channel(target, self._tls.client() if self._tls else None)
-
     async def start(self) -> None:
-        """Opens the addresses. Raises OSError when one is taken."""
+        """Opens the addresses. Raises OSError when one is taken or a certificate cannot be read."""
         if not self._listen:
             return
-        server = grpc.aio.server(interceptors=[ServerInterceptor(self._tracer)], options=OPTIONS)
+        server = grpc.aio.server(interceptors=[ServerInterceptor(self._local.tracer_of)], options=OPTIONS)
         for register, servicer in self._registrations:
             register(servicer, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        self.addresses = []
-        for address in self._listen:
-            try:
-                if address.startswith("unix:"):
-                    Path(address.removeprefix("unix:")).unlink(missing_ok=True)
-                    server.add_insecure_port(address)
-                    self.addresses.append(address)
-                    continue
-                if self._tls is not None:
-                    port = server.add_secure_port(address, self._tls.server())
-                else:
-                    port = server.add_insecure_port(address)
-            except RuntimeError as error:
-                raise OSError(f"cannot listen on {address}: {error}") from None
-            self.addresses.append(f"{address.rpartition(':')[0]}:{port}")
+        self._health.add_to(server)
+        self.addresses = [self._open(server, address) for address in self._listen]
         await server.start()
         self._server = server
         await self.set_health(live=True, ready=False)
 
+    def _open(self, server: Any, address: str) -> str:
+        """Opens one address; gives it with its port."""
+        try:
+            if address.startswith("unix:"):
+                Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+                server.add_insecure_port(address)
+                return address
+            if self._tls is not None:
+                port = server.add_secure_port(address, self._tls.server())
+            else:
+                if not _is_loopback(address):
+                    logger.warning("%s takes calls of anybody, unencrypted: set platform.rpc.tls", address)
+                port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from None
+        return f"{address.rpartition(':')[0]}:{port}"
+
     async def set_health(self, *, live: bool = True, ready: bool) -> None:
         """What the health service says."""
-        serving, not_serving = (
-            health_pb2.HealthCheckResponse.SERVING,
-            health_pb2.HealthCheckResponse.NOT_SERVING,
-        )
-        await self._health.set(LIVENESS, serving if live else not_serving)
-        await self._health.set(READINESS, serving if ready else not_serving)
-        await self._health.set("", serving if ready else not_serving)
+        await self._health.set(live=live, ready=ready)
 
     async def stop(self, grace_s: float = 1.0) -> None:
-        """Stops serving, then closes the channels."""
-        if self._server is not None:
+        """Stops serving, then closes the channels.
+
+        Clients of batches are asked to go elsewhere and get the results of what they sent; what lasts longer than the grace
+        (seconds) is broken off.
+        """
+        server, self._server = self._server, None
+        if server is not None:
             await self.set_health(ready=False)
-            await self._server.stop(grace_s)
-            self._server = None
+            for _, servicer in self._registrations:
+                _leave(servicer)
+            await server.stop(grace_s)
         for channel in self._channels:
             await channel.close()
+
+
+def _leave(servicer: Any) -> None:
+    for handler in list(getattr(servicer, "__dict__", {}).values()):
+        method = method_of(handler)
+        if method is not None:
+            method.leave()
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
