@@ -120,7 +120,8 @@ class Nonces:
         self._turn_at = now + self._lifetime + 61
 
     def _sign(self, payload: bytes, realm: str) -> bytes:
-        return hmac.digest(self._key, payload + realm.encode("utf-8", "surrogateescape"), "sha256")[:_MAC]
+        text = payload + realm.encode("utf-8", "surrogateescape")
+        return hashlib.blake2s(text, key=self._key, digest_size=_MAC).digest()  # a keyed hash, and a fast one
 
 
 def issued_by(nonce: str) -> bytes | None:

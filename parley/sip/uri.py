@@ -13,7 +13,7 @@ from parley.sip.params import Params, parse_params
 
 _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()")
 _USER_SAFE = _UNRESERVED | frozenset("&=+$,;?/")
-_BAD = re.compile("[\\x00-\\x20<>\"\\x7f]")
+_BAD = re.compile('[\\x00-\\x20<>"\\x7f]')
 _NO_PARAMS = ("user", "ttl", "method", "maddr", "transport")
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator
+from hashlib import blake2s
 from itertools import count
-from secrets import token_hex
+from secrets import token_bytes
 from typing import Final
 
 from prometheus_client import Gauge
@@ -17,6 +18,9 @@ from prometheus_client import Gauge
 _FLOWS = Gauge("parley_frontend_flows", "Connections and UDP associations, by transport", ["transport"])
 
 UDP_BIT: Final = 1 << 63
+
+_TAG_KEY: Final = token_bytes(32)
+_tags: Final = count(1)
 
 
 class Flow:
@@ -59,8 +63,8 @@ class Flow:
 
     @staticmethod
     def new_tag() -> str:
-        """A tag for To."""
-        return token_hex(6)
+        """A tag for To: unique, and not to be guessed from another (RFC 3261 section 19.3)."""
+        return blake2s(next(_tags).to_bytes(8, "big"), key=_TAG_KEY, digest_size=6).hexdigest()
 
     @property
     def source(self) -> str:

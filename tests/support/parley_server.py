@@ -214,7 +214,7 @@ class ParleyCluster:
 
     async def start(self, users: Sequence[str] = ("alice", "bob", "carol")) -> None:
         """Starts all, and makes users."""
-        await asyncio.to_thread(self.valkey.start)
+        self.valkey.start()  # in this thread: the kernel ends it with the thread that started it
         for node in self.nodes:
             node.launch()
         await asyncio.gather(*(node.ready() for node in self.nodes))

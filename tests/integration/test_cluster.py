@@ -1,0 +1,317 @@
+"""Two front ends and two registrars: calls across them, and what happens when processes die."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from parley.sip.message import Request, Response
+from tests.support.parley_server import ParleyCluster
+from tests.support.sip_client import DOMAIN, SipClient
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.valkey
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyCluster]:
+    """A cluster that tests leave as they found it."""
+    with ParleyCluster(tmp_path_factory.mktemp("cluster")).for_module() as running:
+        yield running
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[ParleyCluster]:
+    """A cluster whose processes a test may kill."""
+    async with ParleyCluster(tmp_path, registrar={"edge_grace": 2.0}) as running:
+        yield running
+
+
+async def phone(cluster: ParleyCluster, user: str, front_end: int, transport: str = "udp") -> SipClient:
+    """A client that is not registered yet."""
+    return await SipClient(user, transport=transport).connect(cluster.ports[front_end][transport])
+
+
+async def registered(cluster: ParleyCluster, user: str, front_end: int, transport: str = "udp") -> SipClient:
+    """A client that is registered."""
+    client = await phone(cluster, user, front_end, transport)
+    assert (await client.register()).status == 200
+    return client
+
+
+async def leave(*clients: SipClient) -> None:
+    """Takes registrations back, so that the next test finds none."""
+    for client in clients:
+        await client.register(expires=0)
+
+
+async def established(caller: SipClient, callee: SipClient) -> tuple[Request, Request, Response]:
+    """A call that is answered: the caller's INVITE, the callee's, and the answer."""
+    invite = await caller.invite(f"sip:{callee.user}@{DOMAIN}")
+    incoming = await callee.expect("INVITE")
+    callee.answer(incoming, 200)
+    answer = await caller.response()
+    assert answer.status == 200
+    caller.send(bytes(caller.in_dialog("ACK", invite, answer)))
+    await callee.expect("ACK")
+    return invite, incoming, answer
+
+
+async def test_call_between_phones_on_different_front_ends_and_back(shared: ParleyCluster) -> None:
+    alice = await registered(shared, "alice", 0, "tcp")
+    bob = await registered(shared, "bob", 1, "tls")
+    invite, incoming, answer = await established(alice, bob)
+    assert len(incoming.values("Record-Route")) == 2
+    assert incoming.get("P-Asserted-Identity") == '"alice" <sip:alice@example.test>'
+    assert incoming.get("Proxy-Authorization") is None
+    # a re-INVITE of the callee travels the other way
+    again = bob.in_dialog_of_callee("INVITE", incoming)
+    again.set("Contact", f"<{bob.contact}>")
+    bob.send(bytes(again))
+    held = await alice.expect("INVITE")
+    assert held.get("Record-Route") is None
+    alice.answer(held, 200)
+    assert (await bob.response()).status == 200
+    bob.send(bytes(bob.in_dialog_of_callee("ACK", incoming)))
+    await alice.expect("ACK")
+    bye = alice.in_dialog("BYE", invite, answer)
+    alice.send(bytes(bye))
+    bob.answer(await bob.expect("BYE"), 200)
+    assert (await alice.response()).status == 200
+    await leave(alice, bob)
+
+
+async def test_fork_to_three_devices_on_both_front_ends(shared: ParleyCluster) -> None:
+    alice = await phone(shared, "alice", 0)
+    devices = [await registered(shared, "bob", *where) for where in ((0, "udp"), (1, "tcp"), (1, "tls"))]
+    invite = await alice.invite("sip:bob@example.test")
+    ringing = [await device.expect("INVITE") for device in devices]
+    for device, incoming in zip(devices, ringing, strict=True):
+        device.answer(incoming, 180, to_tag=device.transport)
+    devices[1].answer(ringing[1], 200, to_tag="tcp")
+    answer = await alice.response()
+    assert (answer.status, answer.to_tag) == (200, "tcp")
+    alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
+    for loser, incoming in ((devices[0], ringing[0]), (devices[2], ringing[2])):
+        cancel = await loser.expect("CANCEL")
+        assert cancel.get("Reason") == 'SIP ;cause=200 ;text="Call completed elsewhere"'
+        loser.answer(cancel, 200)
+        loser.answer(incoming, 487, to_tag=loser.transport)
+        await loser.expect("ACK")
+    await leave(*devices)
+
+
+async def test_caller_cancels_a_call_at_the_other_front_end(shared: ParleyCluster) -> None:
+    alice = await phone(shared, "alice", 0)
+    bob = await registered(shared, "bob", 1)
+    invite = await alice.invite("sip:bob@example.test")
+    incoming = await bob.expect("INVITE")
+    bob.answer(incoming, 180)
+    while (await alice.response(final=False)).status != 180:
+        pass
+    cancel = Request.create(
+        "CANCEL", invite.uri_text,
+        headers=[("Via", str(invite.via)), ("Max-Forwards", "70"), ("From", invite.get("From") or ""),
+                 ("To", invite.get("To") or ""), ("Call-ID", invite.call_id), ("CSeq", f"{invite.cseq.number} CANCEL"),
+                 ("Reason", 'Q.850;cause=16;text="Terminated"')],
+    )  # fmt: skip
+    alice.send(bytes(cancel))
+    received = await bob.expect("CANCEL")
+    assert received.get("Reason") == 'Q.850;cause=16;text="Terminated"'
+    bob.answer(received, 200)
+    bob.answer(incoming, 487)
+    statuses = {(await alice.response()).status, (await alice.response()).status}
+    assert statuses == {200, 487}
+    await leave(bob)
+
+
+@pytest.mark.parametrize("status", [486, 603, 488])
+async def test_refusals_of_the_callee_come_back(shared: ParleyCluster, status: int) -> None:
+    alice = await phone(shared, "alice", 1)
+    bob = await registered(shared, "bob", 0)
+    invite = await alice.invite("sip:bob@example.test")
+    bob.answer(await bob.expect("INVITE"), status)
+    final = await alice.response()
+    assert final.status == status
+    alice.acknowledge(invite, final)
+    await bob.expect("ACK")
+    await leave(bob)
+
+
+async def test_nonce_is_good_at_both_front_ends_but_each_count_only_once(shared: ParleyCluster) -> None:
+    first = await phone(shared, "alice", 0)
+    second = await phone(shared, "alice", 1)
+    register = first.request("REGISTER", f"sip:{DOMAIN}", to=f"sip:alice@{DOMAIN}")
+    first.send(bytes(register))
+    challenge = await first.response()
+    assert challenge.status == 401
+    used = first.authorize(register, challenge, nc=1)
+    first.send(bytes(used))
+    assert (await first.response()).status == 200
+
+    def at_second(nc: int) -> Request:
+        return second.authorize(second.request("REGISTER", f"sip:{DOMAIN}", to=f"sip:alice@{DOMAIN}"), challenge, nc=nc)
+
+    second.send(bytes(at_second(1)))
+    replayed = await second.response()
+    assert replayed.status == 401
+    assert "stale=true" in (replayed.get("WWW-Authenticate") or "")
+    second.send(bytes(at_second(2)))
+    assert (await second.response()).status == 200
+    second.send(bytes(at_second(2)))
+    assert (await second.response()).status == 401
+
+
+async def test_unknown_user_and_wrong_password_look_the_same(shared: ParleyCluster) -> None:
+    def shape(response: Response) -> list[tuple[str, str]]:
+        return [
+            (name, re.sub(r'nonce="[^"]*"', "", value))
+            for name, value in response.headers()
+            if name not in ("Via", "From", "To", "Call-ID", "CSeq")
+        ]
+
+    nobody = await phone(shared, "nobody", 0)
+    carol = await phone(shared, "carol", 0)
+    carol.password = "Wrong-1"
+    answers = [await client.register() for client in (nobody, carol)]
+    assert [answer.status for answer in answers] == [401, 401]
+    assert shape(answers[0]) == shape(answers[1])
+
+
+async def test_binding_whose_flow_died_is_passed_over(own: ParleyCluster) -> None:
+    alice = await phone(own, "alice", 0)
+    dead = await registered(own, "bob", 1, "tcp")
+    living = await registered(own, "bob", 0, "udp")
+    own.front_ends[1].kill()
+    invite = await alice.invite("sip:bob@example.test")
+    incoming = await living.expect("INVITE", 10)
+    living.answer(incoming, 200)
+    answer = await alice.response(10)
+    assert answer.status == 200
+    alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
+    await living.expect("ACK")
+    assert dead.received.empty()
+
+    async def swept() -> bool:
+        listing = await own.registrars[0].parley("--json", "registrations", "bob@example.test")
+        return listing.stdout.count('"aor"') == 1
+
+    await eventually(swept, timeout=20, what="the dead front end's binding is taken away")
+
+
+async def test_acknowledged_register_survives_kill_of_any_process(own: ParleyCluster) -> None:
+    bob = await registered(own, "bob", 0, "udp")
+    for node in (own.registrars[0], own.front_ends[0], own.book, own.registrars[1]):
+        node.kill()
+        node.launch()
+        await node.ready()
+    alice = await phone(own, "alice", 1)
+
+    async def call() -> bool:
+        invite = alice.request("INVITE", "sip:bob@example.test")
+        response_task = asyncio.ensure_future(alice.ask(invite))
+        try:
+            incoming = await bob.expect("INVITE", 3)
+        except TimeoutError:
+            response_task.cancel()
+            return False
+        bob.answer(incoming, 486)
+        return (await response_task).status == 486
+
+    await eventually(call, timeout=30, what="the registration made before is still used")
+
+
+async def test_store_away_is_503_at_once_and_heals_by_itself(own: ParleyCluster) -> None:
+    bob = await registered(own, "bob", 0)
+    own.valkey.kill()
+    answer = await bob.register()
+    assert answer.status == 503
+    assert int(answer.get("Retry-After") or 0) >= 1
+    alice = await phone(own, "alice", 1)
+    response = await alice.ask(alice.request("INVITE", "sip:bob@example.test"), timeout=6)
+    assert response.status in (503, 504)
+    assert response.get("Retry-After")
+    own.valkey.start()
+
+    async def heals() -> bool:
+        return (await bob.register()).status == 200
+
+    await eventually(heals, timeout=15, what="registration works again")
+
+
+async def test_registrars_away_is_503_and_heals(own: ParleyCluster) -> None:
+    bob = await registered(own, "bob", 0)
+    for registrar in own.registrars:
+        registrar.kill()
+    answer = await bob.register()
+    assert answer.status in (503, 504)
+    assert answer.get("Retry-After")
+    for registrar in own.registrars:
+        registrar.launch()
+    for registrar in own.registrars:
+        await registrar.ready()
+
+    async def heals() -> bool:
+        return (await bob.register()).status == 200
+
+    await eventually(heals, timeout=15, what="registration works again")
+
+
+async def test_call_goes_on_over_a_new_connection_after_its_front_end_died(own: ParleyCluster) -> None:
+    alice = await registered(own, "alice", 0, "udp")
+    bob = await registered(own, "bob", 1, "tcp")
+    contact = f"<sip:bob@127.0.0.1:{bob.local[1]};transport=tcp>"
+    invite, _, answer = await established(alice, bob)
+    own.front_ends[1].kill()
+    await bob.closed.wait()
+    again = await phone(own, "bob", 0, "tcp")
+    assert (await again.register(contact=contact)).status == 200
+    bye = alice.in_dialog("BYE", invite, answer)
+    alice.send(bytes(bye))
+    again.answer(await again.expect("BYE", 15), 200)
+    assert (await alice.response()).status == 200
+
+
+async def test_drain_sends_new_work_away_and_lets_calls_end(own: ParleyCluster) -> None:
+    alice = await registered(own, "alice", 0)
+    bob = await registered(own, "bob", 1)
+    invite, _, answer = await established(alice, bob)
+    own.front_ends[0].signal(signal.SIGTERM)
+
+    async def refused() -> bool:
+        response = await alice.register()
+        return response.status == 503 and bool(response.get("Retry-After"))
+
+    await eventually(refused, what="new work is sent away")
+    assert own.front_ends[0].exit_code is None
+    own.front_ends[0].signal(signal.SIGUSR1)
+
+    async def taken() -> bool:
+        return (await alice.register()).status == 200
+
+    await eventually(taken, what="the drain is cancelled")
+    own.front_ends[0].signal(signal.SIGTERM)
+    await eventually(refused, what="it drains again")
+    alice.send(bytes(alice.in_dialog("BYE", invite, answer)))
+    bob.answer(await bob.expect("BYE"), 200)
+    assert (await alice.response()).status == 200
+
+    async def ended() -> bool:
+        return own.front_ends[0].exit_code == 0
+
+    await eventually(ended, timeout=15, what="the front end ends once its calls have")
+
+
+async def test_changed_password_counts_within_a_second(own: ParleyCluster) -> None:
+    carol = await registered(own, "carol", 0)
+    done = await own.book.parley("user", "passwd", "carol@example.test", stdin="Another-1\n")
+    assert done.returncode == 0, done.stderr
+    await asyncio.sleep(1)
+    assert (await carol.register()).status == 401
+    carol.password = "Another-1"
+    assert (await carol.register()).status == 200
