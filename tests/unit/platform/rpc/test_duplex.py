@@ -151,7 +151,8 @@ async def test_every_exchange_is_told_when_the_peer_dies(peer: Peer, caller: Rpc
     errors = [await events.next() for events in everything]
     assert [error.code for error in errors] == [StatusCode.UNAVAILABLE] * 2
     assert errors[0] is not errors[1]
-    assert peer.edge.sessions[0].closed.is_set()
+    async with asyncio.timeout(10):
+        await peer.edge.sessions[0].closed.wait()
     late = Events()
     client.open(invite(), late)
     assert (await late.next()).code is StatusCode.UNAVAILABLE
