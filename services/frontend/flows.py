@@ -66,6 +66,10 @@ class Flow:
         """A tag for To: unique, and not to be guessed from another (RFC 3261 section 19.3)."""
         return blake2s(next(_tags).to_bytes(8, "big"), key=_TAG_KEY, digest_size=6).hexdigest()
 
+    def towards(self, host: str, port: int) -> int:
+        """Number of the flow by which another port of the same client is reached; of this one where there is none."""
+        return self.connection_id
+
     @property
     def source(self) -> str:
         """Where it comes from, "ip:port"."""

@@ -159,6 +159,9 @@ class Registration:
         epid = request.from_.params.get("epid") or ""
         for contact in contacts:
             self._add_contact(item, contact, expires, "outbound" in supported, epid)
+        if len(contacts) == 1 and not flow.reliable and not item.contacts[0].reg_id:
+            uri = contacts[0].uri
+            common.flow.connection_id = flow.towards(uri.host, uri.port or 5060)
         return item
 
     @staticmethod

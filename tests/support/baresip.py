@@ -46,6 +46,7 @@ module                  ausine.so
 module                  aubridge.so
 module                  sndfile.so
 module                  srtp.so
+module                  dtls_srtp.so
 module                  uuid.so
 module_app              account.so
 module_app              menu.so

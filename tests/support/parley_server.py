@@ -51,7 +51,7 @@ class Node:
         if self._services:
             command += ["--services", ",".join(self._services)]
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PARLEY_", "OTEL_"))}
-        env |= {"PARLEY_DATA": str(self.folder), "PYTHONUNBUFFERED": "1", **self._env}
+        env |= {"PARLEY_DATA": str(self.folder), "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **self._env}
         with (self.folder / "parley.log").open("ab") as log:
             self._process = start(command, log, cwd=Path(__file__).parents[2], env=env)
 
@@ -98,7 +98,7 @@ class Node:
         """Runs the ``parley`` command against it."""
         command = [sys.executable, "-m", "parley.cli.main", "--config", str(self.folder / "parley.yaml"), *arguments]
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PARLEY_", "OTEL_"))}
-        env["PARLEY_DATA"] = str(self.folder)
+        env |= {"PARLEY_DATA": str(self.folder), "COLUMNS": "200"}
         return await asyncio.to_thread(
             subprocess.run, command, capture_output=True, text=True, input=stdin, env=env, timeout=120,
             cwd=Path(__file__).parents[2],

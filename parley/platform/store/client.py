@@ -1,8 +1,11 @@
 """The store of a process: one Redis, one behind Sentinels, or a Redis Cluster, with the same calls.
 
 Keys that change together share a hash tag, so scripts run on a cluster as well. A hot command costs one entry in a
-pipeline that all callers share (`link`); a durable write is answered when the server has it on disk (WAITAOF), and all
-that are under way at a time share one such wait.
+pipeline that all callers share (`link`); a durable write is answered when the server has it on disk (`durable`).
+
+Where keys live is learnt when it is first needed, again when a server says that a key is elsewhere, and in the background
+when a server is away, so a fail-over heals by itself. A command is sent a second time only when the server said that it
+did not execute it.
 """
 
 from __future__ import annotations
@@ -11,48 +14,58 @@ import asyncio
 import importlib.resources
 import logging
 from collections.abc import Sequence
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.asyncio.sentinel import Sentinel
 from redis.crc import key_slot
+from redis.exceptions import RedisError
 
 from parley.platform.config import RedisConfig
-from parley.platform.store.errors import StoreError, StoreNotDurable, StoreUnavailable
+from parley.platform.store.durable import DURABLE_TIMEOUT_MS, DurableWriter
+from parley.platform.store.errors import StoreError, StoreUnavailable
 from parley.platform.store.link import Address, Arg, Link
 from parley.platform.store.scripts import Script
 from parley.platform.telemetry.tracing import NO_TRACER, Tracer
 
 logger = logging.getLogger(__name__)
 
-_DURABLE_TIMEOUT_MS = 3_000
+_DURABLE: Final = "durable"
+_SLOTS: Final = 16_384
+_REFRESH_S: Final = 0.25
+"""Least time between two looks at where keys live, when servers are away."""
 
 
 def parse_url(url: str, password: str = "") -> Address:
-    """``redis://[:password@]host:port/db`` or ``unix:///path``. Raises ValueError."""
+    """``redis://[user][:password@]host:port/db`` or ``unix:///path``. Raises ValueError."""
     parts = urlsplit(url)
-    secret = parts.password or password
+    secret = unquote(parts.password or "") or password
+    user = unquote(parts.username or "")
     if parts.scheme == "unix":
-        return Address(path=parts.path, password=secret)
+        return Address(path=parts.path, password=secret, user=user)
     if parts.scheme != "redis" or not parts.hostname:
         raise ValueError(f"not a Redis URL: {url!r}; write redis://host:port/0 or unix:///path")
     database = parts.path.strip("/")
-    return Address(parts.hostname, parts.port or 6379, password=secret, database=int(database or 0))
+    return Address(parts.hostname, parts.port or 6379, password=secret, database=int(database or 0), user=user)
 
 
 class Store:
     """Commands and scripts; make it in a running event loop, it connects when first used."""
 
     def __init__(self, config: RedisConfig, *, tracer: Tracer = NO_TRACER, timeout_s: float = 2.0) -> None:
+        """``timeout_s``: longest wait for a reply. Raises ValueError for a URL that is none."""
         self.tracer = tracer
         self._config = config
         self._timeout_s = timeout_s
+        self._password = config.password.get_secret_value()
         self._links: dict[tuple[Address, str], Link] = {}
+        self._writers: dict[Link, DurableWriter] = {}
+        self._seed = parse_url(config.url, self._password) if not config.sentinels else Address()
         self._slots: list[Address] | None = None
-        self._master: Address | None = None
-        self._finding: asyncio.Task[Any] | None = None
-        self._durable_queue: list[tuple[str, Sequence[Arg], asyncio.Future[Any]]] = []
-        self._durable_task: asyncio.Task[None] | None = None
+        self._master: Address | None = None if config.sentinels else self._seed
+        self._finding: asyncio.Task[None] | None = None
+        self._refresh_at = 0.0
+        self._closed = False
 
     @property
     def is_cluster(self) -> bool:
@@ -65,163 +78,206 @@ class Store:
         return Script(self, name.removesuffix(".lua"), source)
 
     async def execute(self, *args: Arg, key: str | None = None) -> Any:
-        """The reply to a command; ``key`` says where it belongs when that is not its first argument."""
-        where = key if key is not None else str(args[1]) if len(args) > 1 else ""
-        link = await self.link(where)
+        """The reply to a command; ``key`` says where it belongs when that is not its first argument. Raises StoreError."""
+        where = key if key is not None else _key_of(args)
+        link = self.link_now(where) or await self.link(where)
         try:
             return await link.submit(args)
         except StoreError as error:
-            if not self._moved(error):
-                raise
-            link = await self.link(where)
-            return await link.submit(args)
+            return await self.resend(where, args, error)
 
     async def pipeline(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
         """The replies to several commands, sent together; a failed one is a StoreError in its place."""
-        futures = [self.execute(*command) for command in commands]
-        return list(await asyncio.gather(*futures, return_exceptions=True))
+        links = [self.link_now(_key_of(command)) for command in commands]
+        futures = [
+            link.submit(command) if link is not None else asyncio.ensure_future(self.execute(*command))
+            for link, command in zip(links, commands, strict=True)
+        ]
+        replies = await asyncio.gather(*futures, return_exceptions=True)
+        for index, reply in enumerate(replies):
+            if isinstance(reply, StoreError):
+                if links[index] is not None:
+                    try:
+                        replies[index] = await self.resend(_key_of(commands[index]), commands[index], reply)
+                    except StoreError as error:
+                        replies[index] = error
+            elif isinstance(reply, BaseException):
+                raise reply
+        return list(replies)
 
     async def durable(self, *args: Arg, key: str | None = None) -> Any:
-        """The reply to a write, when it is on disk. Raises StoreNotDurable when that was not confirmed."""
-        where = key if key is not None else str(args[1])
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._durable_queue.append((where, args, future))
-        if self._durable_task is None or self._durable_task.done():
-            self._durable_task = asyncio.get_running_loop().create_task(self._write_durably())
-        return await future
+        """The reply to a write, when it is on disk. Raises StoreError; StoreNotDurable when that was not confirmed."""
+        where = key if key is not None else _key_of(args)
+        try:
+            return await self._write_durably(where, args)
+        except StoreError as error:
+            if not self.wrong_server(error):
+                raise
+            return await self._write_durably(where, args)
 
     async def close(self) -> None:
-        """Closes all connections."""
-        for task in (self._durable_task, self._finding):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        for link in self._links.values():
+        """Closes all connections; what is under way fails with StoreUnavailable."""
+        self._closed = True
+        if self._finding is not None:
+            self._finding.cancel()
+            await asyncio.gather(self._finding, return_exceptions=True)
+        for writer in list(self._writers.values()):
+            await writer.close()
+        for link in list(self._links.values()):
             await link.close()
+        self._writers.clear()
         self._links.clear()
 
     # Where keys live
 
     def link_now(self, key: str) -> Link | None:
         """The connection for a key when it is known without asking anyone."""
-        address = self._address_now(key)
+        address = self._address_now(key) if not self._closed else None
         return self._link(address, "") if address is not None else None
 
     async def link(self, key: str, purpose: str = "") -> Link:
         """The connection for a key. Raises StoreUnavailable."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
         address = self._address_now(key)
         if address is None:
-            await self._find()
+            await asyncio.shield(self._find())
             address = self._address_now(key)
             if address is None:
-                raise StoreUnavailable("no Redis server holds that key")
+                raise StoreUnavailable("no Redis server is known to hold that key")
         return self._link(address, purpose)
+
+    def wrong_server(self, error: StoreError) -> bool:
+        """Learns from a failure where keys live; True when the command was not executed and is worth sending once more."""
+        text = str(error)
+        if self._config.cluster:
+            if text.startswith("MOVED ") and self._slots is not None:
+                slot, address = self._redirection(text)
+                self._slots[slot] = address
+                self._refresh()
+                return True
+            if isinstance(error, StoreUnavailable):
+                self._refresh()
+            return False
+        if self._config.sentinels and text.startswith("READONLY"):
+            self._master = None
+            return True
+        if self._config.sentinels and isinstance(error, StoreUnavailable):
+            self._refresh()
+        return False
+
+    async def resend(self, key: str, args: Sequence[Arg], error: StoreError) -> Any:
+        """The reply to a command that failed, from the server which the failure names. Raises StoreError."""
+        if self._config.cluster and str(error).startswith("ASK "):
+            link = self._link(self._redirection(str(error))[1], "")
+            asking, reply = link.submit(("ASKING",)), link.submit(args)
+            await asyncio.gather(asking, reply, return_exceptions=True)
+            return reply.result()
+        if not self.wrong_server(error):
+            raise error
+        link = await self.link(key)
+        return await link.submit(args)
 
     def _address_now(self, key: str) -> Address | None:
         if self._config.cluster:
             return self._slots[key_slot(key.encode())] if self._slots is not None else None
-        if self._config.sentinels:
-            return self._master
-        if self._master is None:
-            self._master = parse_url(self._config.url, self._config.password.get_secret_value())
         return self._master
 
     def _link(self, address: Address, purpose: str) -> Link:
         link = self._links.get((address, purpose))
         if link is None:
-            timeout = self._timeout_s if not purpose else _DURABLE_TIMEOUT_MS / 1000 + self._timeout_s
+            timeout = self._timeout_s if not purpose else DURABLE_TIMEOUT_MS / 1000 + self._timeout_s
             link = self._links[(address, purpose)] = Link(address, timeout_s=timeout)
         return link
 
-    def _moved(self, error: StoreError) -> bool:
-        """Whether a command failed as it was sent to the wrong server; where keys live is found anew then."""
-        text = str(error)
-        if text.startswith(("MOVED", "CLUSTERDOWN")) and self._config.cluster:
-            self._slots = None
-            return True
-        if self._config.sentinels and (text.startswith("READONLY") or isinstance(error, StoreUnavailable)):
-            self._master = None
-            return text.startswith("READONLY")
-        return False
+    async def _write_durably(self, key: str, args: Sequence[Arg]) -> Any:
+        link = await self.link(key, _DURABLE)
+        writer = self._writers.get(link)
+        if writer is None:
+            writer = self._writers[link] = DurableWriter(link, self._config.replicas)
+        return await writer.write(args)
 
-    def wrong_server(self, error: StoreError) -> bool:
-        """For scripts: as a command that failed; True when it is worth sending once more."""
-        return self._moved(error)
+    def _redirection(self, text: str) -> tuple[int, Address]:
+        """Slot and server of "MOVED 3999 127.0.0.1:6381" or ASK; no host there means the one that said so."""
+        _, slot, where = text.split(" ")[:3]
+        host, _, port = where.rpartition(":")
+        if not host and self._slots is not None:
+            host = self._slots[int(slot)].host
+        return int(slot), self._node(host, int(port))
 
-    async def _find(self) -> None:
+    def _node(self, host: str, port: int) -> Address:
+        return Address(host, port, password=self._seed.password or self._password, user=self._seed.user)
+
+    def _find(self) -> asyncio.Task[None]:
+        """The one look at where keys live that is under way."""
         if self._finding is None or self._finding.done():
-            find = self._find_slots() if self._config.cluster else self._find_master()
-            self._finding = asyncio.get_running_loop().create_task(find)
-        await asyncio.shield(self._finding)
+            loop = asyncio.get_running_loop()
+            self._finding = loop.create_task(self._find_slots() if self._config.cluster else self._find_master())
+            self._finding.add_done_callback(_note_failure)
+        return self._finding
+
+    def _refresh(self) -> None:
+        """Looks again in the background, not too often."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._refresh_at and not self._closed:
+            self._refresh_at = now + _REFRESH_S
+            self._find()
 
     async def _find_master(self) -> None:
         hosts = [(host, int(port)) for host, _, port in (item.rpartition(":") for item in self._config.sentinels)]
-        password = self._config.password.get_secret_value()
         make_sentinel: Any = Sentinel
         sentinel = make_sentinel(hosts, socket_timeout=0.5, socket_connect_timeout=0.5)
         try:
             host, port = await sentinel.discover_master(self._config.master)
-        except (MasterNotFoundError, OSError) as error:
+        except (RedisError, OSError) as error:
             raise StoreUnavailable(f"no Sentinel knows the master: {error}") from None
         finally:
             for client in sentinel.sentinels:
                 await client.aclose()
-        self._master = Address(host, port, password=password)
+        self._master = Address(host, port, password=self._password)
+        await self._forget_links({self._master})
 
     async def _find_slots(self) -> None:
-        password = self._config.password.get_secret_value()
-        seed = parse_url(self._config.url, password)
-        known = {address for address, _ in self._links} | {seed}
-        for address in known:
-            try:
-                ranges = await self._link(address, "").execute("CLUSTER", "SLOTS")
-            except StoreError as error:
-                logger.info("%s did not tell the slots: %s", address, error)
-                continue
-            slots = [seed] * 16384
-            for first, last, node, *_ in ranges:
-                host = (node[0] or seed.host.encode()).decode()
-                slots[first : last + 1] = [Address(host, node[1], password=password)] * (last - first + 1)
-            self._slots = slots
-            return
+        known = list({address for address, _ in self._links} | {self._seed})
+        asked = {self._link(address, "").submit(("CLUSTER", "SLOTS")): address for address in known}
+        waiting: set[asyncio.Future[Any]] = set(asked)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            told = [future for future in done if future.exception() is None and future.result()]
+            if told:
+                self._take_slots(told[0].result(), asked[told[0]])
+                for future in waiting:
+                    future.cancel()
+                await self._forget_links({self._seed, *(self._slots or ())})
+                return
         raise StoreUnavailable("no node of the cluster answers")
 
-    # Durable writes
+    def _take_slots(self, ranges: Sequence[Any], teller: Address) -> None:
+        slots = [self._seed] * _SLOTS
+        for first, last, node, *_ in ranges:
+            address = self._node(node[0].decode() if node[0] else teller.host, node[1])
+            slots[first : last + 1] = [address] * (last - first + 1)
+        self._slots = slots
 
-    async def _write_durably(self) -> None:
-        while self._durable_queue:
-            batch, self._durable_queue = self._durable_queue, []
-            by_link: dict[Link, list[tuple[Sequence[Arg], asyncio.Future[Any]]]] = {}
-            for key, args, future in batch:
-                try:
-                    link = await self.link(key, "durable")
-                except StoreError as error:
-                    future.set_exception(error)
-                    continue
-                by_link.setdefault(link, []).append((args, future))
-            await asyncio.gather(*(self._write_batch(link, items) for link, items in by_link.items()))
+    async def _forget_links(self, used: set[Address]) -> None:
+        """Closes connections to servers that hold nothing any more."""
+        for (address, purpose), link in list(self._links.items()):
+            writer = self._writers.get(link)
+            if address not in used and link.idle and (writer is None or writer.idle):
+                self._writers.pop(link, None)
+                del self._links[(address, purpose)]
+                await link.close()
 
-    async def _write_batch(self, link: Link, items: list[tuple[Sequence[Arg], asyncio.Future[Any]]]) -> None:
-        replies = [link.submit(args) for args, _ in items]
-        confirmed = link.submit(["WAITAOF", 1, self._config.replicas, _DURABLE_TIMEOUT_MS])
-        results = await asyncio.gather(*replies, return_exceptions=True)
-        problem: StoreError | None = None
-        try:
-            local, replicas = await confirmed
-            if local < 1 or replicas < self._config.replicas:
-                problem = StoreNotDurable("the write is not confirmed to be on disk")
-        except StoreUnavailable as error:
-            problem = StoreNotDurable(str(error))
-        except StoreError as error:
-            problem = StoreNotDurable(f"Redis cannot confirm writes (is AOF on?): {error}")
-        for (_, future), result in zip(items, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, BaseException):
-                if isinstance(result, StoreError):
-                    self._moved(result)
-                future.set_exception(result)
-            elif problem is not None:
-                future.set_exception(problem)
-            else:
-                future.set_result(result)
+
+def _key_of(args: Sequence[Arg]) -> str:
+    """The first argument of a command, which most commands have as their key."""
+    if len(args) < 2:
+        return ""
+    key = args[1]
+    return key if isinstance(key, str) else key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else str(key)
+
+
+def _note_failure(task: asyncio.Task[None]) -> None:
+    """Takes the exception of a look that nobody waited for."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.info("where the keys live is not known: %s", error)

@@ -11,13 +11,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import hiredis
 from prometheus_client import Counter, Gauge
 
-from parley.platform.store.errors import StoreError, StoreTimeout, StoreUnavailable
+from parley.platform.store.errors import StoreError, StoreTimeout, StoreUnavailable, error_of_reply
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ _CONNECTED = Gauge("parley_store_links_connected", "Connections to Redis that ar
 
 _BACKOFF_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 _MAX_WAITING: Final = 50_000
+_LATE_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,9 @@ class Address:
     host: str = ""
     port: int = 0
     path: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     database: int = 0
+    user: str = ""
 
     def __str__(self) -> str:
         return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
@@ -83,7 +85,13 @@ class Link:
         self._sent: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._scheduled = False
         self._watchdog: asyncio.TimerHandle | None = None
+        self._check_at = 0.0
         self._closed = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no command is under way."""
+        return not self._sent and not self._unsent
 
     def submit(self, args: Sequence[Arg]) -> asyncio.Future[Any]:
         """Sends a command; the future gets its reply, StoreError for an error reply, or StoreUnavailable."""
@@ -114,11 +122,12 @@ class Link:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
-        protocol, transport = self._protocol, self._transport
-        if protocol is not None:
-            self.on_lost(protocol, StoreUnavailable("the store is closed"))
-        if transport is not None:
-            transport.close()
+        if self._protocol is not None:
+            self.on_lost(self._protocol, StoreUnavailable("the store is closed"))
+        self._fail(StoreUnavailable("the store is closed"))
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -137,7 +146,7 @@ class Link:
         self._unsent.clear()
         self._transport.write(data)
         if self._watchdog is None:
-            self._watchdog = self._loop.call_later(self._timeout_s, self._check)
+            self._check_in(self._timeout_s)
 
     def on_reply(self, reply: Any) -> None:
         """A reply came; it belongs to the oldest command."""
@@ -147,7 +156,7 @@ class Link:
         if future.done():
             return
         if isinstance(reply, hiredis.ReplyError):
-            future.set_exception(StoreError(str(reply)))
+            future.set_exception(error_of_reply(str(reply)))
         else:
             future.set_result(reply)
 
@@ -172,9 +181,15 @@ class Link:
         now = self._loop.time()
         deadline = self._sent[0][0]
         if now < deadline:
-            self._watchdog = self._loop.call_later(deadline - now, self._check)
+            self._check_in(deadline - now)
+        elif now > self._check_at + _LATE_S:
+            self._check_in(_LATE_S)  # this process was held up: the reply may have arrived without being read
         elif self._protocol is not None:
             self.on_lost(self._protocol, StoreTimeout(f"Redis at {self.address} does not answer"))
+
+    def _check_in(self, seconds: float) -> None:
+        self._check_at = self._loop.time() + seconds
+        self._watchdog = self._loop.call_later(seconds, self._check)
 
     def _fail(self, error: StoreUnavailable) -> None:
         waiting = [future for _, future in self._sent]
@@ -190,6 +205,8 @@ class Link:
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 transport, protocol = await self._open()
+            if transport.is_closing():
+                raise ConnectionError("closed after the greeting")
         except (OSError, TimeoutError, StoreError) as error:
             _CONNECTS.labels("failed").inc()
             self._retry_at = self._loop.time() + _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
@@ -212,7 +229,7 @@ class Link:
         address = self.address
         greeting: list[list[Arg]] = []
         if address.password:
-            greeting.append(["AUTH", address.password])
+            greeting.append(["AUTH", address.user or "default", address.password])
         if address.database:
             greeting.append(["SELECT", address.database])
         protocol = _Greeter(self)
@@ -245,7 +262,7 @@ class _Greeter(_Protocol):
         transport.write(hiredis.pack_command(tuple(command)))  # type: ignore[arg-type]  # it takes numbers too
         reply = await self._answer
         if isinstance(reply, hiredis.ReplyError):
-            raise StoreError(str(reply))
+            raise error_of_reply(str(reply))
 
     def data_received(self, data: bytes) -> None:
         if self.greeted:

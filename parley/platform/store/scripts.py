@@ -38,12 +38,13 @@ class Script:
 
     async def durable(self, keys: Sequence[str], args: Sequence[Arg]) -> Any:
         """The reply of one call, when what it wrote is on disk. Raises StoreError, StoreNotDurable."""
+        key = keys[0]
         try:
-            return await self._store.durable("EVALSHA", self._sha, len(keys), *keys, *args, key=keys[0])
+            return await self._store.durable("EVALSHA", self._sha, len(keys), *keys, *args, key=key)
         except StoreError as error:
-            if not str(error).startswith("NOSCRIPT") and not self._store.wrong_server(error):
+            if not str(error).startswith("NOSCRIPT"):
                 raise
-            return await self._store.durable("EVAL", self._source, len(keys), *keys, *args, key=keys[0])
+            return await self._store.durable("EVAL", self._source, len(keys), *keys, *args, key=key)
 
     async def many(self, calls: Sequence[Call], traceparents: Sequence[str] = ()) -> list[Any]:
         """Replies in the order of the calls; a failed one is a StoreError in its place.
@@ -55,41 +56,50 @@ class Script:
             tracer.start(f"redis {self.name}", kind="client", parent=parent, attributes={"db.system": "redis"})
             for parent in (traceparents if tracer.enabled else ())
         ]
-        replies = await self._many(calls)
+        try:
+            replies = await self._many(calls)
+        except BaseException:
+            for span in spans:
+                span.end("error")
+            raise
         for span, reply in zip(spans, replies, strict=False):
             span.end("error" if isinstance(reply, BaseException) else "ok")
         return replies
 
     async def _many(self, calls: Sequence[Call]) -> list[Any]:
         store = self._store
-        futures: list[Any] = []
+        sha = self._sha
+        futures: list[asyncio.Future[Any] | asyncio.Task[Any]] = []
         links: list[Link | None] = []
         for keys, args in calls:
             link = store.link_now(keys[0])
             links.append(link)
             if link is None:
-                futures.append(asyncio.ensure_future(self._again(keys, args)))
+                futures.append(asyncio.ensure_future(self._find_and_send(keys, args)))
             else:
-                futures.append(link.submit(("EVALSHA", self._sha, len(keys), *keys, *args)))
+                futures.append(link.submit(("EVALSHA", sha, len(keys), *keys, *args)))
         replies: list[Any] = []
         for index, future in enumerate(futures):
             try:
                 replies.append(await future)
             except StoreError as error:
-                if links[index] is not None and (str(error).startswith("NOSCRIPT") or store.wrong_server(error)):
-                    replies.append(await _or_error(self._again(*calls[index])))
-                else:
-                    replies.append(error)
+                replies.append(await self._again(*calls[index], error))
+            except BaseException:
+                for other in futures[index:]:
+                    other.cancel()
+                raise
         return replies
 
-    async def _again(self, keys: Sequence[str], args: Sequence[Arg]) -> Any:
-        """Sends the source along; for a server that does not know the script, or was not known itself."""
+    async def _find_and_send(self, keys: Sequence[str], args: Sequence[Arg]) -> Any:
         link = await self._store.link(keys[0])
         return await link.submit(("EVAL", self._source, len(keys), *keys, *args))
 
-
-async def _or_error(work: Any) -> Any:
-    try:
-        return await work
-    except StoreError as error:
-        return error
+    async def _again(self, keys: Sequence[str], args: Sequence[Arg], error: StoreError) -> Any:
+        """The reply from a server that had not executed the call for want of the script or the keys; else the error."""
+        with_source = ("EVAL", self._source, len(keys), *keys, *args)
+        try:
+            if str(error).startswith("NOSCRIPT"):
+                return await self._store.execute(*with_source, key=keys[0])
+            return await self._store.resend(keys[0], with_source, error)
+        except StoreError as final:
+            return final

@@ -36,6 +36,12 @@ class UdpFlow(Flow):
         """Sends a datagram."""
         return self._listener.send(data, self._to)
 
+    def towards(self, host: str, port: int) -> int:
+        """A client that names its own address in Contact is called at that port, wherever it sends from."""
+        if host != self.remote[0] or port == self.remote[1]:
+            return self.connection_id
+        return self._listener.flow_of((host, port)).connection_id
+
 
 class UdpListener:
     """One socket."""

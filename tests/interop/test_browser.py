@@ -1,0 +1,111 @@
+"""A browser as a phone: JsSIP in headless Chromium registers over WSS, and its INVITE rings a phone."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from playwright.async_api import Page, async_playwright
+
+from tests.support.baresip import Account, Phone
+from tests.support.parley_server import ParleyServer
+
+pytestmark = [pytest.mark.browser, pytest.mark.baresip, pytest.mark.valkey]
+
+ROOT = Path(__file__).parents[2]
+
+START = """
+async ({url, uri, password}) => {
+  window.seen = [];
+  const socket = new JsSIP.WebSocketInterface(url);
+  window.ua = new JsSIP.UA({sockets: [socket], uri, password, register: true, session_timers: false});
+  for (const name of ['connected', 'registered', 'registrationFailed', 'disconnected'])
+    ua.on(name, (event) => seen.push(name + (event && event.cause ? ':' + event.cause : '')));
+  ua.start();
+}
+"""
+
+CALL = """
+async (target) => {
+  const silence = new AudioContext().createMediaStreamDestination().stream;
+  const session = ua.call(target, {mediaStream: silence, mediaConstraints: {audio: true, video: false}});
+  for (const name of ['progress', 'failed', 'accepted'])
+    session.on(name, (event) => seen.push(name + (event && event.cause ? ':' + event.cause : '')));
+  window.session = session;
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def jssip() -> str:
+    """JsSIP as one script."""
+    done = subprocess.run([str(ROOT / "tools" / "install-jssip.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip().splitlines()[-1]).read_text()
+
+
+async def _empty_page(request: web.Request) -> web.Response:
+    return web.Response(text="<!doctype html><title>phone</title>", content_type="text/html")
+
+
+@pytest.fixture
+async def page(tmp_path: Path, jssip: str) -> AsyncIterator[Page]:
+    # A page of this machine may connect to this machine; one from nowhere may not.
+    app = web.Application()
+    app.router.add_get("/", _empty_page)
+    site = web.AppRunner(app)
+    await site.setup()
+    await web.TCPSite(site, "127.0.0.1", 0).start()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=[
+                "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                "--disable-component-update", "--disable-sync", "--ignore-certificate-errors",
+                "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+            ],
+        )  # fmt: skip
+        page = await browser.new_page()
+        await page.goto(f"http://127.0.0.1:{site.addresses[0][1]}/")
+        await page.add_script_tag(content=jssip)
+        yield page
+        await browser.close()
+    await site.cleanup()
+
+
+async def seen(page: Page, wanted: str, timeout: float = 15) -> None:
+    """Waits until the page has seen an event."""
+    events: list[str] = []
+    for _ in range(int(timeout / 0.1)):
+        events = await page.evaluate("window.seen")
+        if any(event.startswith(wanted) for event in events):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"no {wanted}, saw {events}")
+
+
+async def test_browser_registers_over_wss_and_rings_a_phone(page: Page, parley_server: ParleyServer, tmp_path: Path) -> None:
+    url = f"wss://127.0.0.1:{parley_server.ports['wss']}"
+    await page.evaluate(START, {"url": url, "uri": "sip:alice@example.test", "password": parley_server.password})
+    await seen(page, "registered")
+    listing = await parley_server.parley("--json", "registrations", "alice@example.test")
+    assert '"WSS"' in listing.stdout
+    account = Account("bob", parley_server.password, "example.test", parley_server.uri("tls"), srtp=False, extra=";mediaenc=dtls_srtpf")
+    async with Phone(tmp_path / "bob", account, ca_file=parley_server.ca_file) as bob:
+        await bob.wait_registered()
+        await page.evaluate(CALL, "sip:bob@example.test")
+        incoming = await bob.wait_event("CALL_INCOMING")
+        assert "alice@example.test" in incoming["peeruri"]
+        await seen(page, "progress")
+        bob.command("hangup")
+        await seen(page, "failed:Busy")
+
+
+async def test_wrong_password_is_told_to_the_browser(page: Page, parley_server: ParleyServer) -> None:
+    url = f"wss://127.0.0.1:{parley_server.ports['wss']}"
+    await page.evaluate(START, {"url": url, "uri": "sip:alice@example.test", "password": "Wrong-1"})
+    await seen(page, "registrationFailed")
