@@ -1,7 +1,8 @@
 """Structured logs: one JSON object a line, with trace id and Call-ID; coloured text on a terminal.
 
 ``extra={"call_id": ...}`` names the call, everything else in ``extra`` becomes a field. Trace and span come from the
-current span. Secrets are redacted.
+current span. Secrets are redacted. Whatever a message holds (text from the network is not to be trusted), it is one line of
+JSON, or lines of text of which only the first looks like a line of the log, and it can be encoded.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
 
-from parley.platform.telemetry.redaction import redact
+from parley.platform.telemetry.redaction import redact, redact_field
 from parley.platform.telemetry.tracing import current_span
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -21,6 +22,14 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "asctime",
     "taskName",
     "color_message",
+}
+
+_VISIBLE: Final = {
+    **{number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))},
+    9: "\t",
+    10: "\n  | ",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
 }
 
 call_id_var: ContextVar[str] = ContextVar("parley_call_id", default="")
@@ -52,10 +61,10 @@ class JsonFormatter(logging.Formatter):
             fields["call_id"] = call_id
         for key, value in vars(record).items():
             if key not in _STANDARD and key not in fields:
-                fields[key] = redact(value) if isinstance(value, str) else value
+                fields[key] = redact_field(key, value)
         if record.exc_info:
             fields["exception"] = redact(self.formatException(record.exc_info))
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        return _encodable(json.dumps(fields, default=str, ensure_ascii=False))
 
 
 class TextFormatter(logging.Formatter):
@@ -68,7 +77,26 @@ class TextFormatter(logging.Formatter):
         """One line, and the traceback if there is one."""
         text = redact(super().format(record))
         call_id = getattr(record, "call_id", None) or call_id_var.get()
-        return f"{text} [{call_id}]" if call_id else text
+        return _encodable(f"{text} [{_visible(str(call_id))}]" if call_id else text)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The first line, and the others set off."""
+        record.message = _visible(record.message)
+        return super().formatMessage(record)
+
+
+def _visible(text: str) -> str:
+    """The text without control characters; further lines begin with a mark."""
+    return text if text.isprintable() else text.translate(_VISIBLE)
+
+
+def _encodable(text: str) -> str:
+    """The text without lone surrogates, which stand for bytes of SIP messages that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def configure_logs(

@@ -65,7 +65,7 @@ class Registrar(RegistrarServicer):
     async def ListBindings(self, request: pb.ListBindingsRequest, context: Any) -> pb.ListBindingsResponse:
         raise NotImplementedError
 
-    async def Update(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # never called
+    def Update(self, request_iterator: Any, context: Any) -> Any:
         raise NotImplementedError
 
 
