@@ -1,8 +1,9 @@
 """Events that are written with the state they tell of, and published after it (transactional outbox).
 
 A script pushes a record to a list in the same step that changes the state, so no crash loses the event. Any process of the
-service relays what is there, in order and at least once; a lock with a time limit lets one relay a list at a time, and only
-who still holds it may take records off.
+service relays what is there: at least once, and in order for each key. A lock with a time limit lets one relay a list at a
+time, and only who still holds it may take records off. While the bus is away records wait, up to a bound; beyond it the
+oldest are dropped and counted.
 """
 
 from __future__ import annotations
@@ -26,20 +27,10 @@ logger = logging.getLogger(__name__)
 _LOCK_MS: Final = 10_000
 _CHUNK: Final = 100
 _POLL_S: Final = 1.0
+_AT_A_TIME: Final = 8
 
 _RELAYED = Counter("parley_outbox_relayed_total", "Events relayed from an outbox", ["service"])
-
-_LOCK = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-_TAKE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('LTRIM', KEYS[2], ARGV[2], -1)
-return 1
-"""
+_DROPPED = Counter("parley_outbox_dropped_total", "Events given up: too many waited, or unreadable", ["service", "reason"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +53,30 @@ class OutboxRelay:
         bus: EventBus,
         lists: Sequence[str],
         decode: Callable[[bytes], Record],
+        *,
+        most: int = 100_000,
+        lock_ms: int = _LOCK_MS,
     ) -> None:
-        """``lists``: keys of the outboxes, each with a hash tag; ``decode`` reads what the scripts push."""
+        """``lists``: keys of the outboxes, each with a hash tag; ``decode`` reads what the scripts push.
+
+        ``most``: records that may wait in one list; ``lock_ms``: after that long another relay takes over a list whose
+        relay is silent.
+        """
         self._store = store
         self._bus = bus
         self._lists = list(lists)
         self._decode = decode
+        self._most = most
+        self._lock_ms = lock_ms
         self._name = token_hex(8)
+        self._step_script = store.script("parley.platform", "outbox.lua")
         self._wake = asyncio.Event()
         self._hot: set[str] = set()
+        self._away = False
+        self._service = service
         self._relayed = _RELAYED.labels(service)
+        self._overflown = _DROPPED.labels(service, "overflow")
+        self._unreadable = _DROPPED.labels(service, "unreadable")
 
     def wake(self, key: str) -> None:
         """Something was pushed to a list just now."""
@@ -79,46 +84,91 @@ class OutboxRelay:
         self._wake.set()
 
     async def run(self) -> None:
-        """Relays until cancelled."""
+        """Relays until cancelled: at once what this process pushed, each second what others left."""
+        loop = asyncio.get_running_loop()
+        poll_at = loop.time()
         while True:
             try:
-                await self._relay_waiting()
+                if loop.time() >= poll_at:
+                    poll_at = loop.time() + _POLL_S
+                    await self.look()
+                await self.relay()
+                self._away = False
             except (StoreError, EventBusError) as error:
-                logger.info("events wait in the outbox: %s", error)
+                logger.log(logging.DEBUG if self._away else logging.WARNING, "events wait in the outbox: %s", error)
+                self._away = True
                 await asyncio.sleep(_POLL_S)
+                continue
             try:
-                async with asyncio.timeout(_POLL_S):
+                async with asyncio.timeout_at(poll_at):
                     await self._wake.wait()
             except TimeoutError:
-                self._hot.update(await self._filled())
+                continue
             self._wake.clear()
 
-    async def _filled(self) -> set[str]:
-        """Lists with something in them, whoever pushed it."""
+    async def look(self) -> None:
+        """Finds lists with something in them, whoever pushed it, and keeps them within their bound. Raises StoreError."""
         lengths = await self._store.pipeline([["LLEN", key] for key in self._lists])
-        return {key for key, length in zip(self._lists, lengths, strict=True) if isinstance(length, int) and length}
-
-    async def _relay_waiting(self) -> None:
-        hot, self._hot = self._hot, set()
-        for key in hot:
-            try:
-                await self._relay(key)
-            except (StoreError, EventBusError):
+        for key, length in zip(self._lists, lengths, strict=True):
+            if isinstance(length, BaseException):
+                raise length
+            if length:
                 self._hot.add(key)
-                raise
+            if length > self._most:
+                await self._step(key, 0, 0)
 
-    async def _relay(self, key: str) -> None:
-        lock = f"{key}:lock"
-        while True:
-            if not await self._store.execute("EVAL", _LOCK, 1, lock, self._name, _LOCK_MS, key=lock):
-                return  # another process relays this list
-            chunk = await self._store.execute("LRANGE", key, 0, _CHUNK - 1)
-            if not chunk:
-                return
-            for raw in chunk:
-                record = self._decode(raw)
-                await self._bus.publish(record.topic, record.key, record.message, traceparent=record.traceparent)
-            taken = await self._store.execute("EVAL", _TAKE, 2, lock, key, self._name, len(chunk), key=lock)
-            if not taken:
-                return
+    async def relay(self) -> None:
+        """Publishes what waits in the lists known to have something. Raises StoreError, EventBusError."""
+        waiting = list(self._hot)
+        problems: list[StoreError | EventBusError] = []
+
+        async def work() -> None:
+            while waiting and not problems:
+                key = waiting.pop()
+                self._hot.discard(key)
+                try:
+                    await self._relay_list(key)
+                except (StoreError, EventBusError) as error:
+                    self._hot.add(key)
+                    problems.append(error)
+
+        await asyncio.gather(*(work() for _ in range(min(_AT_A_TIME, len(waiting)))))
+        if problems:
+            raise problems[0]
+
+    async def _relay_list(self, key: str) -> None:
+        chunk = await self._step(key, 0, _CHUNK)
+        while chunk:
+            await self._publish(chunk)
             self._relayed.inc(len(chunk))
+            chunk = await self._step(key, len(chunk), _CHUNK)
+
+    async def _step(self, key: str, published: int, wanted: int) -> list[bytes]:
+        """Takes off what was published and reads on; nothing when the list is empty or another relay has it."""
+        reply = await self._step_script([f"{key}:lock", key], [self._name, self._lock_ms, published, wanted, self._most])
+        if reply[0] == 1 and reply[1]:
+            self._overflown.inc(reply[1])
+            logger.error("the outbox %s is full: %d events of %s are dropped", key, reply[1], self._service)
+        return list(reply[2:])
+
+    async def _publish(self, chunk: list[bytes]) -> None:
+        """Those of one key one after the other, different keys side by side."""
+        by_key: dict[tuple[str, str], list[Record]] = {}
+        for raw in chunk:
+            try:
+                record = self._decode(raw)
+            except Exception:
+                # It would be there for ever, and nothing behind it would be published.
+                logger.exception("an event of %s cannot be read and is dropped", self._service)
+                self._unreadable.inc()
+                continue
+            by_key.setdefault((record.topic, record.key), []).append(record)
+
+        async def in_order(records: list[Record]) -> None:
+            for record in records:
+                await self._bus.publish(record.topic, record.key, record.message, traceparent=record.traceparent)
+
+        results = await asyncio.gather(*(in_order(records) for records in by_key.values()), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from parley.platform.config import Section
 
@@ -20,3 +22,9 @@ class RegistrarConfig(Section):
         description="Seconds after a front end's lease ended until its bindings are taken away",
     )
     sweep_interval: float = Field(default=1.0, gt=0, description="Seconds between looks for what has ended")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_expires > self.max_expires:
+            raise ValueError("min_expires must not be more than max_expires")
+        return self

@@ -1,13 +1,15 @@
 """Leases of front ends: who is alive, and where it is reached.
 
 A front end renews its lease several times within its length. Look-ups mark each binding with the address of the front end
-that holds its flow; when the lease is gone so is the address, and callers try the next binding.
+that holds its flow; when the lease is gone so is the address, and callers try the next binding. Leases lie in Redis and are
+mirrored here; a front end that the mirror does not know is looked for at once, as it may have begun a moment ago.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from parley.platform.clock import Clock
@@ -36,6 +38,9 @@ class EdgeLeases:
         self._store = store
         self._clock = clock
         self._leases: dict[str, Lease] = {}
+        self._unknown: set[str] = set()
+        """Looked for in vain since the last refresh."""
+        self._forget = store.script("services.registrar", "forget.lua")
 
     def _now_ms(self) -> int:
         return round(self._clock.wall() * 1000)
@@ -66,17 +71,32 @@ class EdgeLeases:
         await self._store.execute("ZADD", EDGES, 0, edge_uid)
         self._leases.pop(edge_uid, None)
 
-    async def gone(self, grace_s: float) -> list[str]:
-        """Front ends whose lease ended longer ago than the grace."""
-        before = self._now_ms() - round(grace_s * 1000)
+    async def gone(self, grace_s: float | None) -> list[str]:
+        """Front ends whose lease ended longer ago than the grace; None: only those that ended it themselves.
+
+        Raises StoreError.
+        """
+        before = self._long_ago(grace_s) if grace_s is not None else 0
         return [uid.decode() for uid in await self._store.execute("ZRANGEBYSCORE", EDGES, "-inf", before)]
 
     async def forget(self, edge_uid: str, grace_s: float) -> None:
-        """Removes a front end whose bindings were swept, unless it came back meanwhile."""
-        before = self._now_ms() - round(grace_s * 1000)
-        score = await self._store.execute("ZSCORE", EDGES, edge_uid)
-        if score is not None and float(score) <= before:
-            await self._store.pipeline([["ZREM", EDGES, edge_uid], ["HDEL", EDGE_ADDRESSES, edge_uid]])
+        """Removes a front end whose bindings were swept, unless it came back meanwhile. Raises StoreError."""
+        await self._forget([EDGES, EDGE_ADDRESSES], [edge_uid, self._long_ago(grace_s)])
+
+    def _long_ago(self, grace_s: float) -> int:
+        return self._now_ms() - round(grace_s * 1000)
+
+    async def learn(self, edge_uids: Iterable[str]) -> None:
+        """Reads the leases anew when one of these front ends is not known; never fails."""
+        missing = {uid for uid in edge_uids if uid not in self._leases and uid not in self._unknown}
+        if not missing:
+            return
+        try:
+            await self.refresh()
+        except StoreError as error:
+            logger.info("leases could not be read: %s", error)
+            return
+        self._unknown |= missing - self._leases.keys()
 
     async def refresh(self) -> None:
         """Reads all leases. Raises StoreError."""
@@ -90,6 +110,7 @@ class EdgeLeases:
             for i in range(0, len(scores), 2)
             if (uid := scores[i].decode())
         }
+        self._unknown.clear()
 
     async def run(self) -> None:
         """Keeps the mirror fresh until cancelled."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from parley.platform.outbox import Record
 from parley.platform.store.client import Store
@@ -13,9 +15,11 @@ from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from services.registrar import keys
 from services.registrar.bindings import StoredBinding, unpack
 
-TOPIC = "parley.registrations"
+TOPIC: Final = "parley.registrations"
+CHUNK: Final = 500
+"""Bindings that one call of a sweep looks at."""
 
-_KINDS = ("", "KIND_REGISTERED", "KIND_UNREGISTERED", "KIND_EXPIRED", "KIND_FLOW_LOST")
+_KINDS: Final = ("", "KIND_REGISTERED", "KIND_UNREGISTERED", "KIND_EXPIRED", "KIND_FLOW_LOST")
 
 
 @dataclass(slots=True)
@@ -27,8 +31,8 @@ class Change:
     cseq: int
     mode: str
     """"set", "clear" or "flow"."""
-    contacts: list[tuple[str, int, bytes]]
-    """Binding id, deadline in ms (0 removes), packed binding."""
+    contacts: list[tuple[str, int, str, bytes]]
+    """Binding id, deadline in ms (0 removes), mark of what was asked, packed binding."""
     edge_uid: str = ""
     connection_id: int = 0
     traceparent: str = ""
@@ -45,6 +49,30 @@ class ChangeResult:
     bindings: list[StoredBinding]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of bindings ends; ``str()`` and `parse` make it a token for clients."""
+
+    shard: int = 0
+    deadline: str = ""
+    member: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.shard}\n{self.deadline}\n{self.member}"
+        return urlsafe_b64encode(text.encode("utf-8", "surrogateescape")).decode()
+
+    @classmethod
+    def parse(cls, token: str) -> Place:
+        """The place that a token stands for; the beginning for "". Raises ValueError."""
+        if not token:
+            return cls()
+        text = urlsafe_b64decode(token.encode()).decode("utf-8", "surrogateescape")
+        shard, deadline, member = text.split("\n", 2)
+        if not (shard.isascii() and shard.isdigit() and int(shard) < keys.SHARDS and (not member or deadline.isdigit())):
+            raise ValueError("no page begins there")
+        return cls(int(shard), deadline, member)
+
+
 class BindingRepository:
     """The registrar's view of the store."""
 
@@ -53,6 +81,7 @@ class BindingRepository:
         self._max_bindings = max_bindings
         self._update = store.script("services.registrar", "update.lua")
         self._sweep = store.script("services.registrar", "sweep.lua")
+        self._page = store.script("services.registrar", "page.lua")
 
     async def apply(self, changes: Sequence[Change], now_ms: int) -> list[ChangeResult | StoreError]:
         """Applies updates, each atomically; results in their order."""
@@ -70,8 +99,8 @@ class BindingRepository:
             now_ms, self._max_bindings, change.call_id.replace("\n", " "), change.cseq, f"{prefix}e:", change.aor,
             change.mode, change.traceparent, change.edge_uid, change.connection_id,
         ]  # fmt: skip
-        for binding_id, deadline, packed in change.contacts:
-            args += (binding_id, deadline, change.edge_uid, packed)
+        for contact in change.contacts:
+            args += contact
         return [f"{prefix}a:{change.aor}", f"{prefix}deadlines", f"{prefix}outbox"], args
 
     async def lookup(self, aors: Sequence[str]) -> list[list[StoredBinding] | StoreError]:
@@ -84,17 +113,27 @@ class BindingRepository:
             for reply in replies
         ]
 
-    async def sweep_expired(self, shard: int, now_ms: int, most: int = 500) -> tuple[int, int]:
-        """Takes away what has ended; how many were looked at and how many taken."""
-        prefix = keys.prefix(shard)
-        looked, taken = await self._sweep(
-            [keys.deadlines_key(shard), keys.outbox_key(shard)],
-            [now_ms, f"{prefix}a:", f"{prefix}e:", most, "expired", ""],
-        )
-        return looked, taken
+    async def sweep_expired(self, shards: Sequence[int], now_ms: int) -> list[tuple[int, int]]:
+        """Takes away what has ended in some shards, in one round trip.
 
-    async def sweep_edge(self, shard: int, edge_uid: str, now_ms: int, most: int = 500) -> tuple[int, int]:
-        """Takes away bindings of a front end that is gone; how many were looked at and how many taken."""
+        For each shard, how many were looked at and how many taken; with `CHUNK` looked at there may be more. Raises
+        StoreError when a shard could not be swept; the others were.
+        """
+        calls: list[tuple[list[str], list[Arg]]] = [
+            (
+                [keys.deadlines_key(shard), keys.outbox_key(shard)],
+                [now_ms, f"{keys.prefix(shard)}a:", f"{keys.prefix(shard)}e:", CHUNK, "expired", ""],
+            )
+            for shard in shards
+        ]
+        replies = await self._sweep.many(calls)
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+        return [(looked, taken) for looked, taken in replies]
+
+    async def sweep_edge(self, shard: int, edge_uid: str, now_ms: int, most: int = CHUNK) -> tuple[int, int]:
+        """Takes away bindings of a front end that is gone; how many were looked at and how many taken. Raises StoreError."""
         prefix = keys.prefix(shard)
         looked, taken = await self._sweep(
             [keys.deadlines_key(shard), keys.outbox_key(shard), keys.edge_key(shard, edge_uid)],
@@ -102,17 +141,27 @@ class BindingRepository:
         )
         return looked, taken
 
-    async def page(self, shard: int, offset: int, count: int) -> list[tuple[str, StoredBinding]]:
-        """Bindings of a shard by the time they end, for people."""
-        members = await self._store.execute("ZRANGE", keys.deadlines_key(shard), offset, offset + count - 1)
-        pairs = [member.decode("utf-8", "surrogateescape").partition("\n") for member in members]
-        values = await self._store.pipeline([["HGET", keys.bindings_key(aor), known_by] for aor, _, known_by in pairs])
-        return [(aor, unpack(value)) for (aor, _, _), value in zip(pairs, values, strict=True) if isinstance(value, bytes)]
+    async def page(self, place: Place, count: int) -> tuple[list[tuple[str, StoredBinding]], Place]:
+        """At most so many bindings of one shard, for people, and where to go on. Raises StoreError."""
+        reply = await self._page([keys.deadlines_key(place.shard)], [
+            f"{keys.prefix(place.shard)}a:", count, place.deadline, place.member.encode("utf-8", "surrogateescape"),
+        ])  # fmt: skip
+        found = []
+        for index in range(0, len(reply), 3):
+            member, field = reply[index].decode("utf-8", "surrogateescape"), reply[index + 2]
+            if field:
+                found.append((member.partition("\n")[0], unpack(field)))
+        if len(reply) < 3 * count:
+            return found, Place(place.shard + 1)
+        return found, Place(place.shard, reply[-2].decode(), reply[-3].decode("utf-8", "surrogateescape"))
 
     async def count(self) -> int:
-        """Bindings of all shards, those that have ended but were not swept among them."""
+        """Bindings of all shards, those that have ended but were not swept among them. Raises StoreError."""
         sizes = await self._store.pipeline([["ZCARD", keys.deadlines_key(shard)] for shard in range(keys.SHARDS)])
-        return sum(size for size in sizes if isinstance(size, int))
+        for size in sizes:
+            if isinstance(size, BaseException):
+                raise size
+        return sum(sizes)
 
 
 def decode_event(raw: bytes) -> Record:

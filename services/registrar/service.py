@@ -18,10 +18,10 @@ from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarServicer
 from parley.proto.sip.v1.message_pb2 import ItemStatus
 from parley.sip.gruu import TemporaryGruus, public_gruu
 from services.registrar import keys
-from services.registrar.bindings import StoredBinding, binding_id, by_preference, lifetime, make_binding
+from services.registrar.bindings import StoredBinding, binding_id, by_preference, lifetime, make_binding, mark
 from services.registrar.config import RegistrarConfig
 from services.registrar.edges import EdgeLeases
-from services.registrar.repository import BindingRepository, Change, ChangeResult
+from services.registrar.repository import BindingRepository, Change, ChangeResult, Place
 
 _UPDATES = Counter("parley_registrar_updates_total", "REGISTER requests applied, by outcome", ["outcome"])
 _LOOKUPS = Counter("parley_registrar_lookups_total", "Look-ups, by whether bindings were found", ["found"])
@@ -92,7 +92,7 @@ class RegistrarSurface(RegistrarServicer):
         """The update as the script takes it; None when an interval is too brief."""
         common = item.common
         mode = "flow" if item.flow_closed else "clear" if item.remove_all else "set"
-        contacts: dict[str, tuple[str, int, bytes]] = {}
+        contacts: dict[str, tuple[str, int, str, bytes]] = {}
         if mode == "set":
             for contact in item.contacts:
                 seconds = lifetime(contact, self._config)
@@ -100,14 +100,14 @@ class RegistrarSurface(RegistrarServicer):
                     return None
                 known_by = binding_id(contact)
                 if seconds == 0:
-                    contacts[known_by] = (known_by, 0, b"")
+                    contacts[known_by] = (known_by, 0, "", b"")
                     continue
                 deadline = now_ms + seconds * 1000
-                binding = make_binding(item_with_identity(item), contact, deadline, now_ms)
+                binding = make_binding(item, contact, deadline)
                 if item.gruu and contact.instance:
                     binding.pub_gruu = public_gruu(item.aor, contact.instance)
                     binding.temp_gruu = self._gruus.make(item.aor, contact.instance)
-                contacts[known_by] = (known_by, deadline, binding.SerializeToString())
+                contacts[known_by] = (known_by, deadline, mark(contact), binding.SerializeToString())
         return Change(
             item.aor, item.call_id, item.cseq, mode, list(contacts.values()),
             common.flow.edge_uid, common.flow.connection_id,
@@ -140,6 +140,9 @@ class RegistrarSurface(RegistrarServicer):
         now_ms = self._now_ms()
         spans = [self._span("registrar.lookup", item.traceparent, "", item.aor) for item in items]
         found = await self._repository.lookup([item.aor for item in items])
+        await self._edges.learn(
+            entry.binding.flow.edge_uid for stored in found if not isinstance(stored, StoreError) for entry in stored
+        )
         results = []
         for item, stored, span in zip(items, found, spans, strict=True):
             span.end("error" if isinstance(stored, StoreError) else "ok")
@@ -156,7 +159,7 @@ class RegistrarSurface(RegistrarServicer):
     # For people, and for front ends
 
     async def ListBindings(self, request: pb.ListBindingsRequest, context: Any) -> pb.ListBindingsResponse:
-        """Pages through the shards; a page token is "shard:offset"."""
+        """Pages through the shards; a page token is the place where the page before ended."""
         response = pb.ListBindingsResponse(now_ms=self._now_ms())
         size = min(request.page_size or 100, 1000)
         try:
@@ -167,17 +170,14 @@ class RegistrarSurface(RegistrarServicer):
                 entries = [(request.aor, entry) for entry in stored]
                 self._add_entries(response, entries)
                 return response
-            shard, offset = _page_token(request.page_token)
-            while shard < keys.SHARDS and len(response.entries) < size:
-                wanted = size - len(response.entries)
-                page = await self._repository.page(shard, offset, wanted)
+            place = Place.parse(request.page_token)
+            while place.shard < keys.SHARDS and len(response.entries) < size:
+                page, place = await self._repository.page(place, size - len(response.entries))
                 self._add_entries(response, page)
-                if len(page) < wanted:
-                    shard, offset = shard + 1, 0
-                else:
-                    offset += len(page)
-            if shard < keys.SHARDS:
-                response.next_page_token = f"{shard}:{offset}"
+            if place.shard < keys.SHARDS:
+                response.next_page_token = str(place)
+        except ValueError:
+            raise RpcError(StatusCode.INVALID_ARGUMENT, "no such page") from None
         except StoreError as error:
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         return response
@@ -190,8 +190,10 @@ class RegistrarSurface(RegistrarServicer):
 
     async def KeepLease(self, request: pb.KeepLeaseRequest, context: Any) -> pb.KeepLeaseResponse:
         """Begins, renews or ends the lease of a front end."""
-        if not request.edge_uid:
-            raise RpcError(StatusCode.INVALID_ARGUMENT, "edge_uid is empty")
+        if not request.edge_uid or "\n" in request.edge_uid:
+            raise RpcError(StatusCode.INVALID_ARGUMENT, "a lease needs an edge_uid")
+        if not request.release and not (request.address and request.ttl_ms):
+            raise RpcError(StatusCode.INVALID_ARGUMENT, "a lease needs an address and a ttl_ms")
         try:
             if request.release:
                 await self._edges.release(request.edge_uid)
@@ -215,22 +217,6 @@ class RegistrarSurface(RegistrarServicer):
         )
 
 
-def item_with_identity(item: pb.BindingUpdate) -> pb.BindingUpdate:
-    """The update with Call-ID and CSeq in what all its bindings share."""
-    item.common.call_id = item.call_id
-    item.common.cseq = item.cseq
-    return item
-
-
 def _status(error: StoreError) -> ItemStatus:
     code = StatusCode.DEADLINE_EXCEEDED if isinstance(error, StoreTimeout) else StatusCode.UNAVAILABLE
     return ItemStatus(code=code.value[0], message="the store is away")
-
-
-def _page_token(token: str) -> tuple[int, int]:
-    if not token:
-        return 0, 0
-    shard, _, offset = token.partition(":")
-    if not (shard.isdigit() and offset.isdigit()):
-        raise RpcError(StatusCode.INVALID_ARGUMENT, "no such page")
-    return int(shard), int(offset)

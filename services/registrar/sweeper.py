@@ -1,6 +1,9 @@
 """Takes away bindings that have ended and bindings of front ends that are gone, in bounded steps.
 
 Every registrar sweeps; the scripts are atomic, so two of them only share the work.
+
+Leases end while the store is away, or while everything stands still, although the front ends live on. So a lease that
+ended by itself counts only after the store was within reach for a whole grace: time enough for who lives to renew it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from parley.platform.clock import Clock
 from parley.platform.store.errors import StoreError
 from services.registrar import keys
 from services.registrar.edges import EdgeLeases
-from services.registrar.repository import BindingRepository
+from services.registrar.repository import CHUNK, BindingRepository
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,8 @@ class Sweeper:
         self._interval_s = interval_s
         self._grace_s = grace_s
         self._on_events = on_events
+        self._looked_at: float | None = None
+        self._steady_since = 0.0
 
     async def run(self) -> None:
         """Sweeps until cancelled."""
@@ -55,23 +60,38 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """One sweep over all shards; how many bindings it took away. Raises StoreError."""
-        taken = 0
         now_ms = round(self._clock.wall() * 1000)
-        for shard in range(keys.SHARDS):
-            looked, ended = await self._repository.sweep_expired(shard, now_ms)
-            taken += self._note(shard, ended, "expired")
-            while looked >= 500:
-                looked, ended = await self._repository.sweep_expired(shard, now_ms)
-                taken += self._note(shard, ended, "expired")
-        for edge_uid in await self._edges.gone(self._grace_s):
+        taken = await self._sweep_expired(now_ms)
+        for edge_uid in await self._edges.gone(self._grace_s if self._is_steady() else None):
             logger.info("front end %s is gone, its bindings are taken away", edge_uid)
-            for shard in range(keys.SHARDS):
-                looked = 500
-                while looked >= 500:
-                    looked, lost = await self._repository.sweep_edge(shard, edge_uid, now_ms)
-                    taken += self._note(shard, lost, "edge_gone")
+            taken += await self._sweep_edge(edge_uid, now_ms)
             await self._edges.forget(edge_uid, self._grace_s)
         _BINDINGS.set(await self._repository.count())
+        self._looked_at = self._clock.monotonic()
+        return taken
+
+    def _is_steady(self) -> bool:
+        """Whether the store was within reach for a whole grace."""
+        now, patience = self._clock.monotonic(), 3 * self._interval_s + self._grace_s / 2
+        if self._looked_at is None or now - self._looked_at > patience:
+            self._steady_since = now
+        return now - self._steady_since >= self._grace_s
+
+    async def _sweep_expired(self, now_ms: int) -> int:
+        taken, shards = 0, list(range(keys.SHARDS))
+        while shards:
+            swept = await self._repository.sweep_expired(shards, now_ms)
+            taken += sum(self._note(shard, ended, "expired") for shard, (_, ended) in zip(shards, swept, strict=True))
+            shards = [shard for shard, (looked, _) in zip(shards, swept, strict=True) if looked >= CHUNK]
+        return taken
+
+    async def _sweep_edge(self, edge_uid: str, now_ms: int) -> int:
+        taken = 0
+        for shard in range(keys.SHARDS):
+            looked = CHUNK
+            while looked >= CHUNK:
+                looked, lost = await self._repository.sweep_edge(shard, edge_uid, now_ms)
+                taken += self._note(shard, lost, "edge_gone")
         return taken
 
     def _note(self, shard: int, count: int, cause: str) -> int:

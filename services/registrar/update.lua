@@ -3,48 +3,67 @@
 -- KEYS  1 bindings hash   2 deadlines   3 outbox      (all of one shard)
 -- ARGV  1 now (ms)   2 most bindings   3 Call-ID   4 CSeq   5 prefix of edge sets   6 address of record
 --       7 mode: "set", "clear" (Contact: *), "flow" (its flow closed)   8 traceparent   9 edge   10 connection id
---       then for each contact: id, deadline in ms (0 removes), edge, packed binding
--- A field of the hash is  deadline \n edge \n connection \n cseq \n call-id \n packed binding;  "#" counts changes.
+--       then for each contact: id, deadline in ms (0 removes), mark of what was asked, packed binding
+-- A field of the hash is
+--       deadline \n edge \n connection \n cseq \n call-id \n first registered (ms) \n mark \n packed binding
+-- by the id of the binding; the field "#" counts changes.
 -- Returns { outcome, changed, field, field, ... }: 1 done, 3 too many, 4 out of order; changed: 1 when events were pushed.
 
 local now, most, call_id, cseq = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local aor, mode = ARGV[6], ARGV[7]
+local edges, aor, mode, edge, connection = ARGV[5], ARGV[6], ARGV[7], ARGV[9], ARGV[10]
+local SAFETY_MS = 86400000
 local fields = redis.call('HGETALL', KEYS[1])
 local held, order, count, sequence = {}, {}, 0, 0
 
-local function read(id, value)
-  local deadline, edge, connection, seq, call = string.match(value, '^(%d+)\n([^\n]*)\n([^\n]*)\n(%d+)\n([^\n]*)\n')
-  return {id = id, deadline = tonumber(deadline), edge = edge, connection = connection, cseq = tonumber(seq),
-          call_id = call, value = value}
-end
-
 for i = 1, #fields, 2 do
-  if fields[i] == '#' then
-    sequence = tonumber(fields[i + 1])
+  local id, value = fields[i], fields[i + 1]
+  if id == '#' then
+    sequence = tonumber(value)
   else
-    local b = read(fields[i], fields[i + 1])
-    held[b.id] = b
-    order[#order + 1] = b.id
+    local deadline, at, conn, seq, call, registered, mark =
+      string.match(value, '^(%d+)\n([^\n]*)\n([^\n]*)\n(%d+)\n([^\n]*)\n(%d+)\n([^\n]*)\n')
+    local b = {id = id, deadline = tonumber(deadline), edge = at, connection = conn, cseq = tonumber(seq),
+               call_id = call, registered = registered, mark = mark, value = value}
+    held[id] = b
+    order[#order + 1] = id
     if b.deadline > now then count = count + 1 end
   end
 end
 
-local removed, added, changes = {}, {}, {}
+-- Parameters that only one of two contact URIs has do not tell them apart, those of both must agree (RFC 3261 section
+-- 19.1.4). An id is what must be the same, a tab, and such parameters; see binding_id in bindings.py.
+local function agree(left, right)
+  local known = {}
+  for name, value in string.gmatch(left, '([^;=]+)=([^;]*)') do known[name] = value end
+  for name, value in string.gmatch(right, '([^;=]+)=([^;]*)') do
+    if known[name] and known[name] ~= value then return false end
+  end
+  return true
+end
+
+local function find(id)
+  local b = held[id]
+  if b or count == 0 or string.sub(id, 1, 2) ~= 'c:' then return b end
+  local same, rest = string.match(id, '^([^\t]*)\t?(.*)$')
+  for _, other in ipairs(order) do
+    local other_same, other_rest = string.match(other, '^([^\t]*)\t?(.*)$')
+    if other_same == same and agree(rest, other_rest) then return held[other] end
+  end
+  return nil
+end
+
+local removed, changes, latest = {}, {}, 0
 if mode == 'set' then
   -- First everything is checked, then everything is done (RFC 3261 section 10.3).
-  local after = count
+  local after, found = count, {}
   for i = 11, #ARGV, 4 do
-    local b = held[ARGV[i]]
+    local b = find(ARGV[i])
     local live = b and b.deadline > now
-    if live and b.call_id == call_id and cseq <= b.cseq then
-      if cseq < b.cseq then return {4, 0} end
-      -- The same request again: its answer is what stands.
-      local out = {1, 0}
-      for _, id in ipairs(order) do
-        if held[id].deadline > now then out[#out + 1] = held[id].value end
-      end
-      return out
+    -- The same request again is done again; another one with its CSeq, or a lower one, came too late.
+    if live and b.call_id == call_id and (cseq < b.cseq or (cseq == b.cseq and b.mark ~= ARGV[i + 2])) then
+      return {4, 0}
     end
+    found[i] = b
     if ARGV[i + 1] == '0' then
       if live then after = after - 1 end
     elseif not live then
@@ -53,31 +72,40 @@ if mode == 'set' then
   end
   if after > most and after > count then return {3, 0} end
   for i = 11, #ARGV, 4 do
-    local id, deadline, edge, packed = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-    local b = held[id]
+    local id, deadline, b = ARGV[i], ARGV[i + 1], found[i]
     if deadline == '0' then
       if b then removed[#removed + 1] = {b, 2} end
     else
-      local value = deadline .. '\n' .. edge .. '\n' .. ARGV[10] .. '\n' .. cseq .. '\n' .. call_id .. '\n' .. packed
-      if b and b.edge ~= edge then redis.call('SREM', ARGV[5] .. b.edge, aor .. '\n' .. id) end
-      if not b or b.edge ~= edge then redis.call('SADD', ARGV[5] .. edge, aor .. '\n' .. id) end
+      local live, member = b and b.deadline > now, aor .. '\n' .. id
+      local registered = live and b.registered or ARGV[1]
+      local value = table.concat(
+        {deadline, edge, connection, ARGV[4], call_id, registered, ARGV[i + 2], ARGV[i + 3]}, '\n')
+      local moved = b and (b.id ~= id or b.edge ~= edge)
+      if moved then redis.call('SREM', edges .. b.edge, aor .. '\n' .. b.id) end
+      if moved and b.id ~= id then
+        redis.call('HDEL', KEYS[1], b.id)
+        redis.call('ZREM', KEYS[2], aor .. '\n' .. b.id)
+        held[b.id] = nil
+      end
+      if moved or not b then redis.call('SADD', edges .. edge, member) end
       redis.call('HSET', KEYS[1], id, value)
-      redis.call('ZADD', KEYS[2], deadline, aor .. '\n' .. id)
-      if not b or b.deadline <= now then changes[#changes + 1] = {1, value} end
-      if not b then order[#order + 1] = id end
+      redis.call('ZADD', KEYS[2], deadline, member)
+      if b and not live then changes[#changes + 1] = {3, b.value} end
+      if not live then changes[#changes + 1] = {1, value} end
+      if not held[id] then order[#order + 1] = id end
       held[id] = {id = id, deadline = tonumber(deadline), edge = edge, value = value}
+      latest = math.max(latest, held[id].deadline)
     end
   end
 elseif mode == 'clear' then
-  for _, id in ipairs(order) do
-    local b = held[id]
+  for _, b in pairs(held) do
     if b.deadline > now and b.call_id == call_id and cseq <= b.cseq then return {4, 0} end
   end
   for _, id in ipairs(order) do removed[#removed + 1] = {held[id], 2} end
 else
   for _, id in ipairs(order) do
     local b = held[id]
-    if b.edge == ARGV[9] and b.connection == ARGV[10] then removed[#removed + 1] = {b, 4} end
+    if b.edge == edge and b.connection == connection then removed[#removed + 1] = {b, 4} end
   end
 end
 
@@ -91,16 +119,18 @@ for _, entry in ipairs(removed) do
     held[b.id] = nil
     redis.call('HDEL', KEYS[1], b.id)
     redis.call('ZREM', KEYS[2], aor .. '\n' .. b.id)
-    redis.call('SREM', ARGV[5] .. b.edge, aor .. '\n' .. b.id)
+    redis.call('SREM', edges .. b.edge, aor .. '\n' .. b.id)
     changes[#changes + 1] = {b.deadline <= now and 3 or entry[2], b.value}
   end
 end
 
 local out, left = {1, 0}, 0
 for _, id in ipairs(order) do
-  if held[id] then
+  local b = held[id]
+  if b then
     left = left + 1
-    out[#out + 1] = held[id].value
+    out[#out + 1] = b.value
+    latest = math.max(latest, b.deadline)
   end
 end
 if #changes > 0 then
@@ -111,4 +141,6 @@ if #changes > 0 then
   if left > 0 then redis.call('HSET', KEYS[1], '#', sequence) else redis.call('DEL', KEYS[1]) end
   out[2] = 1
 end
+-- Sweepers take bindings away when they end; should none run for a day, the key goes by itself.
+if left > 0 and mode == 'set' and #ARGV > 10 then redis.call('PEXPIREAT', KEYS[1], latest + SAFETY_MS) end
 return out
