@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,36 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 from tests.support.jaeger import Jaeger, jaeger_missing
 from tests.support.kafka import Kafka, kafka_missing
 from tests.support.parley_server import PASSWORD, ParleyServer
-from tests.support.valkey import Valkey
+from tests.support.valkey import Valkey, ValkeyCluster, ValkeySentinel
 
 
 def _require(problem: str | None) -> None:
-    """Skips a test whose tool is missing; with CI=true that is a failure."""
-    if problem is None:
-        return
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{problem}, and with CI=true nothing may be skipped", pytrace=False)
-    pytest.skip(problem)
+    """Skips a test whose tool is missing."""
+    if problem is not None:
+        pytest.skip(problem)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With CI=true a skipped test is a failed one, whoever skipped it."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: {reason.removeprefix('Skipped: ')}, and with CI=true nothing may be skipped"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} is skipped, and with CI=true nothing may be skipped"
+    return report
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +90,27 @@ def valkey(valkey_server: Valkey) -> Valkey:
     """The Valkey of the run, emptied."""
     valkey_server.flush()
     return valkey_server
+
+
+@pytest.fixture
+def valkey_sentinel(tmp_path: Path) -> Iterator[ValkeySentinel]:
+    """A master, a replica and a Sentinel, for one test: a fail-over cannot be undone."""
+    with ValkeySentinel(tmp_path / "sentinel") as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]:
+    """Three masters that share the slots."""
+    with ValkeyCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def valkey_cluster(valkey_cluster_servers: ValkeyCluster) -> ValkeyCluster:
+    """The cluster of the run, emptied."""
+    valkey_cluster_servers.flush()
+    return valkey_cluster_servers
 
 
 @pytest.fixture(scope="session")

@@ -142,5 +142,5 @@ if #changes > 0 then
   out[2] = 1
 end
 -- Sweepers take bindings away when they end; should none run for a day, the key goes by itself.
-if left > 0 and mode == 'set' and #ARGV > 10 then redis.call('PEXPIREAT', KEYS[1], latest + SAFETY_MS) end
+if left > 0 and mode == 'set' and #ARGV > 10 then redis.call('PEXPIRE', KEYS[1], latest - now + SAFETY_MS) end
 return out

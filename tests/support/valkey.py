@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,13 +16,33 @@ from tests.support.ports import free_port
 from tests.support.programs import start, stop
 
 
+def until(look: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+    """Returns when ``look`` is true; it is asked again and again until then."""
+    deadline = time.monotonic() + timeout
+    while not look():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not happen within {timeout} s: {what}")
+        time.sleep(0.05)
+
+
+def _ask(port: int, *command: str | int) -> Any:
+    make: Any = redis.Connection
+    connection = make(port=port, socket_timeout=5, protocol=2)
+    try:
+        connection.connect()
+        connection.send_command(*command)
+        return connection.read_response()
+    finally:
+        connection.disconnect()
+
+
 class Valkey:
     """One server on a port of its own; it can be killed and started again on the same data."""
 
     def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
         self.folder = folder
         self.port = port or free_port()
-        self._options = options
+        self.options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -40,6 +61,29 @@ class Valkey:
             execute: Any = client.execute_command
             return execute(*command)
 
+    def raw(self, *command: str | int) -> Any:
+        """The reply as it came; an error reply is raised."""
+        return _ask(self.port, *command)
+
+    def accepts(self, *command: str | int) -> bool:
+        """Whether a command is answered with no error."""
+        try:
+            self.raw(*command)
+        except redis.RedisError:
+            return False
+        return True
+
+    def sees_whole_cluster(self, nodes: int) -> bool:
+        """Whether it serves as one of so many nodes."""
+        info = self.raw("CLUSTER", "INFO")
+        return b"cluster_state:ok" in info and b"cluster_known_nodes:%d" % nodes in info
+
+    @property
+    def node_id(self) -> str:
+        """Its name in the cluster."""
+        name: str = self.raw("CLUSTER", "MYID").decode()
+        return name
+
     def flush(self) -> None:
         """Removes all keys."""
         with contextlib.closing(self.client) as client:
@@ -52,10 +96,14 @@ class Valkey:
             self._process = start(
                 [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
                  "--appendonly", "yes", "--appendfsync", "everysec", "--dir", str(self.folder),
-                 "--enable-debug-command", "yes", *self._options],
+                 "--enable-debug-command", "yes", *self.options],
                 log,
             )  # fmt: skip
-        self.wait()
+        try:
+            self.wait()
+        except BaseException:
+            self.stop()
+            raise
 
     def wait(self) -> None:
         """Returns when it answers."""
@@ -102,22 +150,45 @@ class ValkeyCluster:
         return self.nodes[0].url
 
     def __enter__(self) -> Self:
+        try:
+            self._form()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _form(self) -> None:
         for node in self.nodes:
             node.start()
         for index, node in enumerate(self.nodes):
             first, last = 16384 * index // 3, 16384 * (index + 1) // 3 - 1
-            node.ask("CLUSTER ADDSLOTSRANGE", first, last)
+            node.raw("CLUSTER", "ADDSLOTSRANGE", first, last)
         for node in self.nodes[1:]:
-            bus = node._options[-1]
-            self.nodes[0].ask("CLUSTER MEET", "127.0.0.1", node.port, bus)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            states = [node.ask("CLUSTER INFO") for node in self.nodes]
-            texts = [state.decode() if isinstance(state, bytes) else str(state) for state in states]
-            if all("cluster_state:ok" in text or "'cluster_state': 'ok'" in text for text in texts):
-                return self
-            time.sleep(0.1)
-        raise AssertionError("the cluster did not form")
+            self.nodes[0].raw("CLUSTER", "MEET", "127.0.0.1", node.port, int(node.options[-1]))
+        until(lambda: all(node.sees_whole_cluster(3) for node in self.nodes), "the cluster forms")
+
+    def flush(self) -> None:
+        """Removes all keys."""
+        for node in self.nodes:
+            node.flush()
+
+    def owner(self, slot: int) -> Valkey:
+        """The master of a slot, as all of them see it."""
+        for first, last, node, *_ in self.nodes[0].raw("CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(each for each in self.nodes if each.port == node[1])
+        raise AssertionError(f"nobody has slot {slot}")
+
+    def add_replica(self, folder: Path, master: Valkey) -> Valkey:
+        """A fourth node that takes the place of a master which goes away."""
+        bus = free_port()
+        replica = Valkey(folder, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(bus))
+        replica.start()
+        self.nodes[0].raw("CLUSTER", "MEET", "127.0.0.1", replica.port, bus)
+        master_id = master.node_id
+        until(lambda: replica.accepts("CLUSTER", "REPLICATE", master_id), "the new node knows its master")
+        until(lambda: b"master_link_status:up" in replica.raw("INFO", "replication"), "the replica is in step")
+        return replica
 
     def __exit__(self, *_: object) -> None:
         for node in self.nodes:
@@ -145,14 +216,23 @@ class ValkeySentinel:
         )
         with (self._folder / "sentinel.log").open("wb") as log:
             self._process = start([str(get_binary_path()), str(config), "--sentinel"], log)
-        deadline = time.monotonic() + 15
-        while time.monotonic() < deadline:
-            with contextlib.suppress(redis.RedisError), redis.Redis(port=self.port) as sentinel:
-                execute: Any = sentinel.execute_command
-                if execute("SENTINEL REPLICAS", "mymaster"):
-                    return self
-            time.sleep(0.1)
-        raise AssertionError("Sentinel does not see the replica")
+        try:
+            until(self._replica_is_known, "Sentinel sees the replica")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _replica_is_known(self) -> bool:
+        with contextlib.suppress(redis.RedisError):
+            known = _ask(self.port, "SENTINEL", "REPLICAS", "mymaster")
+            return bool(known) and b"master_link_status:up" in self.replica.raw("INFO", "replication")
+        return False
+
+    @property
+    def sentinels(self) -> list[str]:
+        """What goes into ``redis.sentinels``."""
+        return [f"127.0.0.1:{self.port}"]
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:

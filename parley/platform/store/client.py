@@ -21,7 +21,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from parley.platform.config import RedisConfig
+from parley.platform.config import ConfigError, RedisConfig
 from parley.platform.store.durable import DURABLE_TIMEOUT_MS, DurableWriter
 from parley.platform.store.errors import StoreError, StoreUnavailable
 from parley.platform.store.link import Address, Arg, Link
@@ -53,14 +53,17 @@ class Store:
     """Commands and scripts; make it in a running event loop, it connects when first used."""
 
     def __init__(self, config: RedisConfig, *, tracer: Tracer = NO_TRACER, timeout_s: float = 2.0) -> None:
-        """``timeout_s``: longest wait for a reply. Raises ValueError for a URL that is none."""
+        """``timeout_s``: longest wait for a reply. Raises ConfigError when the URL is none."""
         self.tracer = tracer
         self._config = config
         self._timeout_s = timeout_s
         self._password = config.password.get_secret_value()
         self._links: dict[tuple[Address, str], Link] = {}
         self._writers: dict[Link, DurableWriter] = {}
-        self._seed = parse_url(config.url, self._password) if not config.sentinels else Address()
+        try:
+            self._seed = parse_url(config.url, self._password) if not config.sentinels else Address()
+        except ValueError as error:
+            raise ConfigError([f"platform.redis.url: {error}"]) from None
         self._slots: list[Address] | None = None
         self._master: Address | None = None if config.sentinels else self._seed
         self._finding: asyncio.Task[None] | None = None

