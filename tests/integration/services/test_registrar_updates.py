@@ -270,7 +270,7 @@ async def test_on_a_cluster_every_shard_takes_updates(valkey_cluster: ValkeyClus
         users = [f"sip:user{index}@example.test" for index in range(150)]
         results = await asyncio.gather(*(registrar.register(contact(), aor=user) for user in users))
         assert {result.outcome for result in results} == {OK}
-        assert len({keys.shard_of(user) for user in users}) > 50
+        assert all(node.raw("DBSIZE") > 0 for node in valkey_cluster.nodes)
         found = await asyncio.gather(*(registrar.lookup(user) for user in users))
         assert all(len(bindings) == 1 for bindings in found)
         await registrar.release("edge-1")
