@@ -80,6 +80,7 @@ class EventsConfig(Section):
     driver: Literal["redis", "kafka"] = Field(default="redis", description="Redis Streams, or Kafka")
     kafka_servers: list[str] = Field(default=[], description="host:port of Kafka brokers")
     partitions: int = Field(default=8, ge=1, le=256, description="Partitions of topics that are created")
+    replication: int = Field(default=1, ge=1, le=9, description="Replicas of Kafka topics that are created")
     retention: int = Field(default=100_000, ge=100, description="Events kept for each partition on Redis Streams")
 
 

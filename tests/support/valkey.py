@@ -78,6 +78,10 @@ class Valkey:
         info = self.raw("CLUSTER", "INFO")
         return b"cluster_state:ok" in info and b"cluster_known_nodes:%d" % nodes in info
 
+    def owner_port(self, slot: int) -> int:
+        """Port of the master of a slot, as this node sees it."""
+        return next(int(node[1]) for first, last, node, *_ in self.raw("CLUSTER", "SLOTS") if first <= slot <= last)
+
     @property
     def node_id(self) -> str:
         """Its name in the cluster."""
@@ -173,11 +177,9 @@ class ValkeyCluster:
             node.flush()
 
     def owner(self, slot: int) -> Valkey:
-        """The master of a slot, as all of them see it."""
-        for first, last, node, *_ in self.nodes[0].raw("CLUSTER", "SLOTS"):
-            if first <= slot <= last:
-                return next(each for each in self.nodes if each.port == node[1])
-        raise AssertionError(f"nobody has slot {slot}")
+        """The master of a slot."""
+        port = self.nodes[0].owner_port(slot)
+        return next(node for node in self.nodes if node.port == port)
 
     def add_replica(self, folder: Path, master: Valkey) -> Valkey:
         """A fourth node that takes the place of a master which goes away."""
@@ -228,6 +230,10 @@ class ValkeySentinel:
             known = _ask(self.port, "SENTINEL", "REPLICAS", "mymaster")
             return bool(known) and b"master_link_status:up" in self.replica.raw("INFO", "replication")
         return False
+
+    def ask(self, *command: str) -> Any:
+        """What Sentinel replies."""
+        return _ask(self.port, *command)
 
     @property
     def sentinels(self) -> list[str]:

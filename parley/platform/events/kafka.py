@@ -40,10 +40,10 @@ class KafkaBus:
         clock: Clock,
         *,
         partitions: int = 8,
-        replication: int = -1,
+        replication: int = 1,
         tracer: Tracer = NO_TRACER,
     ) -> None:
-        """``servers``: "host:port"; ``replication`` of topics created, -1: the broker's default."""
+        """``servers``: "host:port"; ``replication`` of topics created."""
         self.servers = list(servers)
         self.tracer = tracer
         self._clock = clock

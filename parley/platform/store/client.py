@@ -17,9 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio.sentinel import Sentinel
 from redis.crc import key_slot
-from redis.exceptions import RedisError
 
 from parley.platform.config import ConfigError, RedisConfig
 from parley.platform.store.durable import DURABLE_TIMEOUT_MS, DurableWriter
@@ -60,6 +58,9 @@ class Store:
         self._password = config.password.get_secret_value()
         self._links: dict[tuple[Address, str], Link] = {}
         self._writers: dict[Link, DurableWriter] = {}
+        for text in config.sentinels:
+            if not text.rpartition(":")[2].isdigit() or ":" not in text:
+                raise ConfigError([f"platform.redis.sentinels: {text!r} is not host:port"])
         try:
             self._seed = parse_url(config.url, self._password) if not config.sentinels else Address()
         except ValueError as error:
@@ -227,18 +228,34 @@ class Store:
             self._find()
 
     async def _find_master(self) -> None:
-        hosts = [(host, int(port)) for host, _, port in (item.rpartition(":") for item in self._config.sentinels)]
-        make_sentinel: Any = Sentinel
-        sentinel = make_sentinel(hosts, socket_timeout=0.5, socket_connect_timeout=0.5)
+        """Takes the first server that a Sentinel names and that itself says it is the master."""
+        asked = [asyncio.ensure_future(self._named_master(text)) for text in self._config.sentinels]
+        problem: StoreError | None = None
         try:
-            host, port = await sentinel.discover_master(self._config.master)
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"no Sentinel knows the master: {error}") from None
+            for answer in asyncio.as_completed(asked):
+                try:
+                    self._master = await answer
+                except StoreError as error:
+                    problem = error
+                    continue
+                await self._forget_links({self._master, *map(_sentinel_address, self._config.sentinels)})
+                return
         finally:
-            for client in sentinel.sentinels:
-                await client.aclose()
-        self._master = Address(host, port, password=self._password)
-        await self._forget_links({self._master})
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        raise StoreUnavailable(f"no Sentinel knows the master: {problem}")
+
+    async def _named_master(self, sentinel: str) -> Address:
+        link = self._link(_sentinel_address(sentinel), "")
+        named = await link.execute("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._config.master)
+        if not named:
+            raise StoreUnavailable(f"{sentinel} knows no {self._config.master}")
+        address = Address(named[0].decode(), int(named[1]), password=self._password)
+        role = await self._link(address, "").execute("ROLE")
+        if role[0] != b"master":
+            raise StoreUnavailable(f"{address}, which {sentinel} names, is no master now")
+        return address
 
     async def _find_slots(self) -> None:
         known = list({address for address, _ in self._links} | {self._seed})
@@ -278,6 +295,11 @@ def _key_of(args: Sequence[Arg]) -> str:
         return ""
     key = args[1]
     return key if isinstance(key, str) else key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else str(key)
+
+
+def _sentinel_address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    return Address(host.strip("[]"), int(port))
 
 
 def _note_failure(task: asyncio.Task[None]) -> None:

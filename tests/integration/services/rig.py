@@ -41,9 +41,7 @@ class Registrar:
         self.edges = EdgeLeases(store, clock)
         self.woken: list[int] = []
         gruus = TemporaryGruus(GRUU_KEY)
-        self.surface = RegistrarSurface(
-            self.config, self.repository, self.edges, gruus, clock, NO_TRACER, self.woken.append
-        )
+        self.surface = RegistrarSurface(self.config, self.repository, self.edges, gruus, clock, NO_TRACER, self.woken.append)
         self.sweeper = Sweeper(
             self.repository, self.edges, clock, interval_s=self.config.sweep_interval, grace_s=self.config.edge_grace,
             on_events=self.woken.append,
@@ -85,9 +83,7 @@ class Registrar:
 
     async def lease(self, edge: str, ttl_ms: int = 5000) -> None:
         """A front end renews its lease."""
-        await self.surface.KeepLease(
-            pb.KeepLeaseRequest(edge_uid=edge, address=f"ipv4:{edge}:9090", ttl_ms=ttl_ms), None
-        )
+        await self.surface.KeepLease(pb.KeepLeaseRequest(edge_uid=edge, address=f"ipv4:{edge}:9090", ttl_ms=ttl_ms), None)
 
     async def release(self, edge: str) -> None:
         """A front end leaves."""
@@ -116,9 +112,7 @@ def contact(
     q: int = 1000,
 ) -> pb.ContactUpdate:  # fmt: skip
     """A contact of a REGISTER."""
-    update = pb.ContactUpdate(
-        contact=uri, contact_header=f"<{uri}>", instance=instance, reg_id=reg_id, epid=epid, q_milli=q
-    )
+    update = pb.ContactUpdate(contact=uri, contact_header=f"<{uri}>", instance=instance, reg_id=reg_id, epid=epid, q_milli=q)
     if expires is not None:
         update.expires = expires
     return update

@@ -26,7 +26,8 @@ async def listed(registrar: Registrar, **request: object) -> list[tuple[str, str
     token = ""
     while True:
         page = await registrar.surface.ListBindings(
-            pb.ListBindingsRequest(page_token=token, **request), None  # type: ignore[arg-type]  # of the test's choice
+            pb.ListBindingsRequest(page_token=token, **request),
+            None,  # type: ignore[arg-type]  # of the test's choice
         )
         entries += [(entry.aor, entry.binding.contact) for entry in page.entries]
         token = page.next_page_token
@@ -143,9 +144,7 @@ async def test_a_front_end_that_leaves_is_swept_at_once(registrar: Registrar) ->
     assert await registrar.edges.gone(None) == []
 
 
-async def test_leases_that_ended_while_nobody_could_renew_them_do_not_count(
-    registrar: Registrar, clock: FakeClock
-) -> None:
+async def test_leases_that_ended_while_nobody_could_renew_them_do_not_count(registrar: Registrar, clock: FakeClock) -> None:
     await registrar.steady()
     await registrar.lease("edge-1", ttl_ms=5000)
     await registrar.register(contact(), edge="edge-1")

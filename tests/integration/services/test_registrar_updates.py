@@ -239,7 +239,9 @@ async def test_a_batch_holds_all_kinds_of_outcomes(registrar: Registrar) -> None
     from parley.proto.registrar.v1 import registrar_pb2 as pb
 
     items = [
-        pb.BindingUpdate(id=index, aor=f"sip:u{index}@example.test", call_id="c", cseq=1, contacts=[contact(expires=expires)])
+        pb.BindingUpdate(
+            id=index, aor=f"sip:u{index}@example.test", call_id="c", cseq=1, contacts=[contact(expires=expires)]
+        )
         for index, expires in enumerate([600, 30, 0, None])
     ]
     results = {result.id: result for result in await registrar.surface.update(items)}
@@ -252,10 +254,7 @@ async def test_two_registrars_change_one_user_at_a_time(valkey: Valkey, clock: F
     async with store_of(valkey.url) as left, store_of(valkey.url) as right:
         registrars = [Registrar(store, clock, max_bindings=5) for store in (left, right)]
         results = await asyncio.gather(
-            *(
-                registrars[index % 2].register(contact(f"sip:a@192.0.2.{index}"), call_id=f"c{index}")
-                for index in range(20)
-            )
+            *(registrars[index % 2].register(contact(f"sip:a@192.0.2.{index}"), call_id=f"c{index}") for index in range(20))
         )
         assert sorted(result.outcome for result in results) == [OK] * 5 + [TOO_MANY] * 15
         assert len(await registrars[0].lookup()) == 5
