@@ -81,6 +81,11 @@ class Registrar:
         assert (result.id, result.status.code) == (3, 0)
         return list(result.bindings)
 
+    async def listed(self) -> list[pb.ListBindingsResponse.Entry]:
+        """All bindings, as far as one page goes."""
+        page = await self.surface.ListBindings(pb.ListBindingsRequest(page_size=1000), None)
+        return list(page.entries)
+
     async def lease(self, edge: str, ttl_ms: int = 5000) -> None:
         """A front end renews its lease."""
         await self.surface.KeepLease(pb.KeepLeaseRequest(edge_uid=edge, address=f"ipv4:{edge}:9090", ttl_ms=ttl_ms), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from grpc import StatusCode
@@ -20,15 +21,12 @@ from tests.support.valkey import Valkey, ValkeyCluster
 pytestmark = pytest.mark.valkey
 
 
-async def listed(registrar: Registrar, **request: object) -> list[tuple[str, str]]:
+async def listed(registrar: Registrar, **request: Any) -> list[tuple[str, str]]:
     """All pages of ListBindings: address of record and contact."""
     entries: list[tuple[str, str]] = []
     token = ""
     while True:
-        page = await registrar.surface.ListBindings(
-            pb.ListBindingsRequest(page_token=token, **request),
-            None,  # type: ignore[arg-type]  # of the test's choice
-        )
+        page = await registrar.surface.ListBindings(pb.ListBindingsRequest(page_token=token, **request), None)
         entries += [(entry.aor, entry.binding.contact) for entry in page.entries]
         token = page.next_page_token
         if not token:

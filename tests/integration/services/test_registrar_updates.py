@@ -45,15 +45,25 @@ async def test_a_registration_is_answered_with_the_whole_set(registrar: Registra
     assert {binding.contact for binding in result.bindings} == {ONE, TWO}
 
 
-async def test_a_refresh_moves_the_end_and_makes_no_event(registrar: Registrar, clock: FakeClock) -> None:
-    first = (await registrar.register(contact())).bindings[0]
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_refresh_moves_the_end_and_makes_no_event(registrar: Registrar, clock: FakeClock, others: int) -> None:
+    for index in range(others):
+        await registrar.register(contact(f"sip:other@192.0.2.{index}", q=100), call_id=f"other {index}")
+    before = await registrar.kinds()
+    await registrar.register(contact(), connection=1)
+    (first, *_) = await registrar.lookup()
     clock.advance(300)
     woken = len(registrar.woken)
-    (binding,) = (await registrar.register(contact(), cseq=2)).bindings
-    assert binding.expires_at_ms == first.expires_at_ms + 300_000
+    await registrar.register(contact(expires=700), cseq=2, connection=2)
+    (binding, *rest) = await registrar.lookup()
+    assert len(rest) == others
+    assert binding.expires_at_ms == first.expires_at_ms + 400_000
     assert binding.registered_at_ms == first.registered_at_ms
-    assert await registrar.kinds() == ["REGISTERED"]
+    assert (binding.cseq, binding.flow.connection_id) == (2, 2)
+    assert await registrar.kinds() == [*before, "REGISTERED"]
     assert len(registrar.woken) == woken
+    (entry,) = [entry for entry in await registrar.listed() if entry.binding.contact == binding.contact]
+    assert entry.binding.expires_at_ms == binding.expires_at_ms
 
 
 async def test_no_contact_asks_and_changes_nothing(registrar: Registrar) -> None:
@@ -77,13 +87,16 @@ async def test_events_tell_what_happened_in_order(registrar: Registrar) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("others", [0, 2])
 @pytest.mark.parametrize("cseq", [1, 2, 3])
-async def test_out_of_order_changes_nothing(registrar: Registrar, cseq: int) -> None:
+async def test_out_of_order_changes_nothing(registrar: Registrar, cseq: int, others: int) -> None:
+    for index in range(others):
+        await registrar.register(contact(f"sip:other@192.0.2.{index}", q=100), call_id=f"other {index}")
     await registrar.register(contact(expires=600), cseq=3)
     result = await registrar.register(contact(expires=900), cseq=cseq)
     assert (result.outcome, list(result.bindings)) == (OUT_OF_ORDER, [])
     assert (await registrar.register(contact(expires=0), cseq=cseq)).outcome == OUT_OF_ORDER
-    (binding,) = await registrar.lookup()
+    binding = (await registrar.lookup())[0]
     assert binding.cseq == 3
     assert binding.expires_at_ms == result.now_ms + 600_000
 
