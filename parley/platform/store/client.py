@@ -115,6 +115,9 @@ class Store:
         try:
             return await self._write_durably(where, args)
         except StoreError as error:
+            if self._config.cluster and str(error).startswith("ASK "):
+                link = self._link(self._redirection(str(error))[1], _DURABLE)
+                return await self._writer(link).write(args, asking=True)
             if not self.wrong_server(error):
                 raise
             return await self._write_durably(where, args)
@@ -195,11 +198,13 @@ class Store:
         return link
 
     async def _write_durably(self, key: str, args: Sequence[Arg]) -> Any:
-        link = await self.link(key, _DURABLE)
+        return await self._writer(await self.link(key, _DURABLE)).write(args)
+
+    def _writer(self, link: Link) -> DurableWriter:
         writer = self._writers.get(link)
         if writer is None:
             writer = self._writers[link] = DurableWriter(link, self._config.replicas)
-        return await writer.write(args)
+        return writer
 
     def _redirection(self, text: str) -> tuple[int, Address]:
         """Slot and server of "MOVED 3999 127.0.0.1:6381" or ASK; no host there means the one that said so."""

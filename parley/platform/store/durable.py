@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from parley.platform.store.errors import StoreError, StoreNotDurable, StoreUnavailable
@@ -17,6 +18,13 @@ DURABLE_TIMEOUT_MS: Final = 3_000
 """Longest wait for the disk."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    args: Sequence[Arg]
+    future: asyncio.Future[Any]
+    asking: bool
+
+
 class DurableWriter:
     """The durable writes of one connection."""
 
@@ -24,14 +32,17 @@ class DurableWriter:
         """``replicas``: how many must have the write on their disks too."""
         self._link = link
         self._replicas = replicas
-        self._waiting: list[tuple[Sequence[Arg], asyncio.Future[Any]]] = []
+        self._waiting: list[_Write] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def write(self, args: Sequence[Arg]) -> Any:
-        """The reply to a write, when it is on disk. Raises StoreError, StoreNotDurable."""
+    async def write(self, args: Sequence[Arg], *, asking: bool = False) -> Any:
+        """The reply to a write, when it is on disk. Raises StoreError, StoreNotDurable.
+
+        ``asking``: the server is about to get the key's slot, and has been named by the one that gives it away.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((args, future))
+        self._waiting.append(_Write(args, future, asking))
         if self._task is None:
             self._task = loop.create_task(self._run(), name="durable writes")
         return await future
@@ -48,7 +59,7 @@ class DurableWriter:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        batch: list[tuple[Sequence[Arg], asyncio.Future[Any]]] = []
+        batch: list[_Write] = []
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
@@ -57,24 +68,28 @@ class DurableWriter:
         finally:
             self._task = None
             left, self._waiting = [*batch, *self._waiting], []
-            for _, future in left:
-                if not future.done():
-                    future.set_exception(StoreUnavailable("the store is closed"))
+            for item in left:
+                if not item.future.done():
+                    item.future.set_exception(StoreUnavailable("the store is closed"))
 
-    async def _write(self, batch: Sequence[tuple[Sequence[Arg], asyncio.Future[Any]]]) -> None:
-        replies = [self._link.submit(args) for args, _ in batch]
+    async def _write(self, batch: Sequence[_Write]) -> None:
+        replies = []
+        for item in batch:
+            if item.asking:
+                self._link.submit(("ASKING",)).add_done_callback(_forget)
+            replies.append(self._link.submit(item.args))
         confirmation = self._link.submit(("WAITAOF", 1, self._replicas, DURABLE_TIMEOUT_MS))
         *results, confirmed = await asyncio.gather(*replies, confirmation, return_exceptions=True)
         problem = self._problem(confirmed)
-        for (_, future), result in zip(batch, results, strict=True):
-            if future.done():
+        for item, result in zip(batch, results, strict=True):
+            if item.future.done():
                 continue
             if isinstance(result, BaseException):
-                future.set_exception(result)
+                item.future.set_exception(result)
             elif problem is not None:
-                future.set_exception(StoreNotDurable(problem))
+                item.future.set_exception(StoreNotDurable(problem))
             else:
-                future.set_result(result)
+                item.future.set_result(result)
 
     def _problem(self, confirmed: Any) -> str | None:
         if isinstance(confirmed, StoreUnavailable):
@@ -87,3 +102,9 @@ class DurableWriter:
         if local < 1 or replicas < self._replicas:
             return "the write is not confirmed to be on disk"
         return None
+
+
+def _forget(future: asyncio.Future[Any]) -> None:
+    """Takes the outcome of a command whose failure shows in the next one."""
+    if not future.cancelled():
+        future.exception()
