@@ -38,8 +38,8 @@ class StreamFramer:
 
     @property
     def buffered(self) -> int:
-        """Bytes of a message that is not complete yet."""
-        return len(self._buffer)
+        """Bytes of a message that is not complete yet; line ends that may become a keep-alive do not count."""
+        return len(self._buffer) if self._buffer.strip(b"\r\n") else 0
 
     def feed(self, data: bytes) -> list[bytes | KeepAlive]:
         """The messages that are complete now. Raises FramingError; nothing can be read from the stream after that."""
@@ -75,8 +75,8 @@ class StreamFramer:
             out.append(KeepAlive.PING)
             return 4
         rest = buffer[at : at + 4]
-        if rest in (b"\r", b"\r\n\r"):
-            return 0
+        if rest in (b"\r", b"\r\n", b"\r\n\r"):
+            return 0  # what follows decides
         if rest[:2] == b"\r\n":
             out.append(KeepAlive.PONG)
             return 2

@@ -16,7 +16,9 @@ def make_event_bus(config: EventsConfig, store: Store, clock: Clock, tracer: Tra
 
         if not config.kafka_servers:
             raise ConfigError(["platform.events.kafka_servers: name the brokers, as [kafka:9092]"])
-        return KafkaBus(config.kafka_servers, clock, partitions=config.partitions, replication=config.replication, tracer=tracer)
+        return KafkaBus(
+            config.kafka_servers, clock, partitions=config.partitions, replication=config.replication, tracer=tracer
+        )
     from parley.platform.events.redis_streams import RedisStreamsBus
 
     return RedisStreamsBus(store, clock, partitions=config.partitions, retention=config.retention, tracer=tracer)
