@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from parley.platform.config import Section
+from parley.platform.keys import parse_master_key
 
 
 class AddressBookConfig(Section):
@@ -17,3 +18,14 @@ class AddressBookConfig(Section):
         default=SecretStr(""),
         description="Password of the demo users; empty: a random one, kept with the data",
     )
+    previous_master_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Master key before the present one: credentials sealed with it are read, and sealed anew at start",
+    )
+
+    @field_validator("previous_master_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            parse_master_key(value.get_secret_value())
+        return value

@@ -23,13 +23,16 @@ _RETRY_S: Final = 1.0
 
 
 def demo_password(folder: Path, configured: str) -> tuple[str, bool]:
-    """The password of the demo users, and whether it is new: the configured one, the one kept, or a random one."""
+    """The password of the demo users: the configured one, the one kept, or a random one; and whether it was not kept yet.
+
+    Users that are there already then have another one, be it that the configuration or the data folder changed.
+    """
     path = folder / PASSWORD_FILE
     kept = path.read_text().strip() if path.exists() else ""
     password = configured or kept or secrets.token_urlsafe(9)
     if password != kept:
         write_private(path, password + "\n")
-    return password, bool(kept) and password != kept
+    return password, password != kept
 
 
 async def ensure_demo_users(surface: AddressBookSurface, domain: str, password: str, *, changed: bool) -> None:

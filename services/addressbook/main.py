@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from parley.platform.keys import derive_key
+import asyncio
+import logging
+from typing import Final
+
+from parley.platform.keys import derive_key, parse_master_key
 from parley.platform.lifecycle import ServiceContext
 from parley.platform.outbox import OutboxRelay
+from parley.platform.store.errors import StoreError
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import add_AddressBookServicer_to_server
 from services.addressbook.config import AddressBookConfig
 from services.addressbook.credentials import Vault
 from services.addressbook.demo import demo_password, ensure_demo_users
 from services.addressbook.repository import OUTBOX, UserRepository, decode_event
 from services.addressbook.service import AddressBookSurface
+
+logger = logging.getLogger(__name__)
+
+_PURPOSE: Final = "credentials"
+_DEMO_WAIT_S: Final = 10.0
+_RETRY_S: Final = 5.0
 
 
 class AddressBookService:
@@ -32,7 +43,11 @@ class AddressBookService:
     def register(self) -> None:
         """Puts the gRPC surface up."""
         context = self._context
-        vault = Vault(derive_key(context.master_key, "credentials"))
+        previous = self.config.previous_master_key.get_secret_value()
+        vault = Vault(
+            derive_key(context.master_key, _PURPOSE),
+            [derive_key(parse_master_key(previous), _PURPOSE)] if previous else (),
+        )
         self._relay = OutboxRelay(self.name, context.store, context.events, [OUTBOX], decode_event)
         self._surface = AddressBookSurface(
             self.config, UserRepository(context.store), vault, context.clock, context.tracer, self._relay.wake
@@ -42,11 +57,31 @@ class AddressBookService:
     async def start(self) -> None:
         """Begins to relay events, and makes the demo users if wanted."""
         self._context.tasks.spawn("addressbook outbox", self._relay.run())
+        if self.config.previous_master_key.get_secret_value():
+            self._context.tasks.spawn("addressbook seal anew", self._seal_anew(), vital=False)
         if self.config.demo:
-            folder = self._context.platform.data_folder
-            password, changed = demo_password(folder, self.config.demo_password.get_secret_value())
-            await ensure_demo_users(self._surface, self.config.domains[0], password, changed=changed)
+            # Without a store nobody waits for the demo users: they are made when it is there.
+            making = self._context.tasks.spawn("addressbook demo users", self._make_demo_users(), vital=False)
+            await asyncio.wait([making], timeout=_DEMO_WAIT_S)
+            if making.done():
+                making.result()
         self._ready = True
+
+    async def _make_demo_users(self) -> None:
+        folder = self._context.platform.data_folder
+        password, changed = demo_password(folder, self.config.demo_password.get_secret_value())
+        await ensure_demo_users(self._surface, self.config.domains[0], password, changed=changed)
+
+    async def _seal_anew(self) -> None:
+        while True:
+            try:
+                count = await self._surface.seal_anew()
+            except StoreError as error:
+                logger.info("credentials are not all sealed anew yet: %s", error)
+                await asyncio.sleep(_RETRY_S)
+                continue
+            logger.info("credentials of %d users were sealed anew; previous_master_key is not needed any more", count)
+            return
 
     async def drain(self, seconds: float) -> None:
         """Nothing to wait for: every call is short."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final, Literal
 
 from grpc import StatusCode
 
@@ -36,7 +37,10 @@ from services.addressbook.users import (
     normal_address,
 )
 
-_CHANGE_TRIES = 3
+logger = logging.getLogger(__name__)
+
+_CHANGE_TRIES: Final = 3
+_PAGE: Final = 100
 
 
 class AddressBookSurface(AddressBookServicer):
@@ -67,15 +71,17 @@ class AddressBookSurface(AddressBookServicer):
             self._tracer.start("addressbook.credentials", kind="server", parent=item.traceparent)
             for item in (items if self._tracer.enabled else ())
         ]
+        outcome: Literal["ok", "error"] = "error"
         try:
             addresses = await self._repository.addresses_of([login_key(item.login, item.realm) for item in items])
-            known = [address for address in addresses if address is not None]
+            known = list(dict.fromkeys(address for address in addresses if address is not None))
             found = dict(zip(known, await self._repository.get_many(known), strict=True)) if known else {}
-        except StoreError as error:
-            raise RpcError(StatusCode.UNAVAILABLE, f"the store is away: {error}") from None
+            outcome = "ok"
+        except StoreError:
+            raise RpcError(StatusCode.UNAVAILABLE, "the store is away") from None
         finally:
             for span in spans:
-                span.end()
+                span.end(outcome)
         return [
             self._credentials(item, found.get(address) if address is not None else None)
             for item, address in zip(items, addresses, strict=True)
@@ -91,7 +97,8 @@ class AddressBookSurface(AddressBookServicer):
             opened = self._vault.open(stored.credentials, user.address)
         except ValueError as error:
             return _failed(item, StatusCode.FAILED_PRECONDITION, f"credentials cannot be read: {error}")
-        secrets = opened.digests.get(item.login)
+        # The domain is part of what was hashed.
+        secrets = opened.digests.get(item.login) if item.realm == user.address.partition("@")[2] else None
         return pb.CredentialsResult(
             id=item.id,
             credentials=pb.Credentials(
@@ -143,13 +150,13 @@ class AddressBookSurface(AddressBookServicer):
         size = min(request.page_size or 100, 1000)
         response = pb.ListUsersResponse()
         try:
-            after = request.page_token
+            after, domain = request.page_token, "@" + request.domain.lower()
             while len(response.users) < size:
                 page = await self._repository.page(after, size)
                 for found in await self._repository.get_many(page):
                     if isinstance(found, StoreError):
                         raise found
-                    wanted = not request.domain or found is None or found.user.address.endswith("@" + request.domain)
+                    wanted = not request.domain or found is None or found.user.address.endswith(domain)
                     if found is not None and wanted and len(response.users) < size:
                         response.users.append(found.user)
                 if len(page) < size:
@@ -200,6 +207,29 @@ class AddressBookSurface(AddressBookServicer):
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         self._on_events(OUTBOX)
         return pb.DeleteUserResponse()
+
+    async def seal_anew(self) -> int:
+        """Seals with the present key what was sealed with the one before; for how many users. Raises StoreError."""
+        count, after = 0, ""
+        while page := await self._repository.page(after, _PAGE):
+            after = page[-1]
+            for found in await self._repository.get_many(page):
+                if isinstance(found, StoreError):
+                    raise found
+                if found is None or self._vault.is_current(found.credentials):
+                    continue
+                user = found.user
+                try:
+                    sealed = self._vault.seal(self._vault.open(found.credentials, user.address), user.address)
+                    await self._repository.update(user, sealed, self._event(user, UserChanged.KIND_UPDATED))
+                except ValueError as error:
+                    logger.error("the credentials of %s cannot be sealed anew: %s", user.address, error)
+                except (Conflict, Absent):
+                    logger.info("%s is being changed, and so sealed anew by whoever does that", user.address)
+                else:
+                    count += 1
+                    self._on_events(OUTBOX)
+        return count
 
     async def _find(self, text: str) -> StoredUser:
         try:

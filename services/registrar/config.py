@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from parley.platform.config import Section
 
@@ -14,7 +12,7 @@ class RegistrarConfig(Section):
 
     default_expires: int = Field(default=3600, ge=60, description="Seconds, when the client names none")
     min_expires: int = Field(default=60, ge=1, description="Seconds; less is refused with 423")
-    max_expires: int = Field(default=7200, ge=60, description="Seconds; more is shortened to this")
+    max_expires: int = Field(default=7200, ge=60, validate_default=True, description="Seconds; more is shortened to this")
     max_bindings: int = Field(default=10, ge=1, description="Endpoints that a user may have registered at a time")
     edge_grace: float = Field(
         default=10.0,
@@ -23,8 +21,9 @@ class RegistrarConfig(Section):
     )
     sweep_interval: float = Field(default=1.0, gt=0, description="Seconds between looks for what has ended")
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.min_expires > self.max_expires:
-            raise ValueError("min_expires must not be more than max_expires")
-        return self
+    @field_validator("max_expires")
+    @classmethod
+    def _not_below_least(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("min_expires", 0):
+            raise ValueError("must not be less than min_expires")
+        return value

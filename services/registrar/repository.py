@@ -68,7 +68,7 @@ class Place:
             return cls()
         text = urlsafe_b64decode(token.encode()).decode("utf-8", "surrogateescape")
         shard, deadline, member = text.split("\n", 2)
-        if not (shard.isascii() and shard.isdigit() and int(shard) < keys.SHARDS and (not member or deadline.isdigit())):
+        if not (shard + deadline).isascii() or int(shard) not in range(keys.SHARDS) or (member and not deadline.isdigit()):
             raise ValueError("no page begins there")
         return cls(int(shard), deadline, member)
 
