@@ -14,9 +14,13 @@ from bench.cpu import process_tree
 class Peer(Protocol):
     """A SIP server under load."""
 
-    label: str
-    address: str
-    """"127.0.0.1:port" for SIP over UDP."""
+    @property
+    def label(self) -> str:
+        """What it is called in tables."""
+
+    @property
+    def address(self) -> str:
+        """ "127.0.0.1:port" for SIP over UDP."""
 
     async def start(self) -> None:
         """Starts it and returns when it answers."""

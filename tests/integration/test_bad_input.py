@@ -184,7 +184,7 @@ async def test_slow_and_silent_connections_are_closed(server: ParleyServer) -> N
 
 
 async def test_thousands_of_idle_and_half_open_connections(server: ParleyServer) -> None:
-    sockets = []
+    sockets: list[socket.socket] = []
     try:
         for _ in range(3000):
             one = socket.socket()
