@@ -1,9 +1,10 @@
 """The event bus that services see.
 
 Order holds for the events of one key. A subscription with a group shares the events among its members, each event at
-least once: it is acknowledged after the handler returned. A subscription without a group sees every event published
-since it began, in every process. A handler that keeps failing on an event does not hold up the others: after some tries
-the event goes to the topic ``<topic>.dead``.
+least once: it is acknowledged after the handler returned; a new group begins with what is kept. A subscription without a
+group sees every event published since it began, in every process. A handler that keeps failing on an event does not hold up
+other keys (those that happen to share its partition wait while it is tried): after some tries the event goes to the topic
+``<topic>.dead``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ Handler = Callable[[Event], Awaitable[None]]
 
 class Subscription(Protocol):
     """A running subscription."""
+
+    async def ready(self) -> None:
+        """Returns when it hears of everything that is published from now on; waits for a bus that is away."""
 
     async def stop(self) -> None:
         """Ends it; the event that is being handled is handled first, or again by another member."""

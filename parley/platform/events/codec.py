@@ -10,7 +10,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
-from parley.platform.events.api import Event
+from parley.platform.events.api import HANDLED, Event
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +30,16 @@ def headers_of(message: ProtoMessage, traceparent: str, now_ms: int) -> dict[str
 def decode(
     topic: str, key: str, payload: bytes, headers: Mapping[str, str], message_type: type[ProtoMessage]
 ) -> Event | None:
-    """The event; None for bytes that are no such message, which are logged."""
+    """The event; None for bytes that are no such message, which are logged and counted."""
+    wanted = message_type.DESCRIPTOR.full_name
     message: Any = message_type()
     try:
+        if headers.get(TYPE, wanted) != wanted:
+            raise DecodeError
         message.ParseFromString(payload)
     except DecodeError:
-        logger.error("an event of %s with key %s is no %s", topic, key, message_type.DESCRIPTOR.full_name)
+        HANDLED.labels(topic, "undecodable").inc()
+        logger.error("an event of %s with key %s is no %s but a %r", topic, key, wanted, headers.get(TYPE, ""))
         return None
     at = headers.get(PUBLISHED_AT, "0")
     return Event(topic, key, message, headers.get(TRACEPARENT, ""), int(at) if at.isdigit() else 0)

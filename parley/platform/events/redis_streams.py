@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Collection, Sequence
 from secrets import token_hex
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from parley.platform.events.codec import decode, headers_of, partition_of
 from parley.platform.events.handling import handle
 from parley.platform.store.client import Store
 from parley.platform.store.errors import StoreError
+from parley.platform.store.scripts import Script
 from parley.platform.telemetry.tracing import NO_TRACER, Tracer
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ _LEASE_MS: Final = 4_000
 _RENEW_S: Final = 1.0
 _IDLE_S: Final = 0.02
 _IDLE_MAX_S: Final = 0.2
+_AWAY_S: Final = 1.0
+_TAKEN_ANEW: Final = 2
 _COUNT: Final = 64
 
 _RENEW = """
@@ -112,33 +116,75 @@ class RedisStreamsBus:
 
 
 class _Reader:
-    """What both kinds of subscription share: a task, and turning entries into events."""
+    """What both kinds of subscription share: reading partitions side by side, and turning entries into events.
+
+    The events of a partition are handled one after the other, and nothing more is read from it meanwhile; a partition whose
+    handler is slow or fails does not hold up the others.
+    """
 
     def __init__(self, bus: RedisStreamsBus, topic: str, message_type: type[ProtoMessage], handler: Handler) -> None:
         self._bus = bus
+        self._store = bus.store
         self._topic = topic
         self._message_type = message_type
         self._handler = handler
-        self._task = asyncio.get_running_loop().create_task(self._forever(), name=f"events {topic}")
+        self._busy: dict[int, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        self._began = asyncio.Event()
+        self._tasks = [asyncio.get_running_loop().create_task(self._read_forever(), name=f"events {topic}")]
+
+    async def ready(self) -> None:
+        """See `parley.platform.events.api.Subscription`."""
+        await self._began.wait()
 
     async def stop(self) -> None:
-        """Ends the task."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        """Ends the tasks."""
+        tasks = [*self._tasks, *self._busy.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _forever(self) -> None:
+    async def _read_forever(self) -> None:
         pause = _IDLE_S
         while True:
             try:
-                busy = await self._step()
-            except (StoreError, EventBusError) as error:
-                logger.info("events of %s cannot be read: %s", self._topic, error)
-                busy, pause = False, 1.0
-            pause = _IDLE_S if busy else min(pause * 1.5, _IDLE_MAX_S) if pause < 1.0 else _IDLE_MAX_S
-            await asyncio.sleep(0 if busy else pause)
+                found = await self._poll()
+            except Exception as error:
+                self._log(error)
+                found, pause = False, _AWAY_S
+            else:
+                pause = _IDLE_S if found else min(pause * 1.5, _IDLE_MAX_S)
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
 
-    async def _step(self) -> bool:
+    async def _poll(self) -> bool:
+        """Reads the partitions that nothing is being handled of; whether there was anything."""
         raise NotImplementedError
+
+    async def _work(self, partition: int, entries: Sequence[Any]) -> None:
+        raise NotImplementedError
+
+    def _begin(self, partition: int, entries: Sequence[Any]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(partition, entries), name=f"events {self._topic}")
+        self._busy[partition] = task
+
+    async def _guarded(self, partition: int, entries: Sequence[Any]) -> None:
+        try:
+            await self._work(partition, entries)
+        except Exception as error:
+            self._log(error)
+            await asyncio.sleep(_AWAY_S)
+        finally:
+            del self._busy[partition]
+            self._wake.set()
+
+    def _log(self, error: Exception) -> None:
+        if isinstance(error, (StoreError, EventBusError)):
+            logger.info("events of %s cannot be read: %s", self._topic, error)
+        else:
+            logger.error("reading events of %s failed", self._topic, exc_info=error)
 
     async def _handle(self, fields: list[bytes]) -> None:
         values = {fields[i].decode(): fields[i + 1] for i in range(0, len(fields) - 1, 2)}
@@ -156,139 +202,195 @@ class _Tail(_Reader):
         self._last: dict[int, str] = {}
         super().__init__(bus, topic, message_type, handler)
 
-    async def _step(self) -> bool:
+    async def _poll(self) -> bool:
         bus = self._bus
         if len(self._last) < bus.partitions:
             await self._find_ends()
-        commands: list[list[Any]] = [
-            ["XRANGE", bus.stream(self._topic, partition), f"({self._last[partition]}", "+", "COUNT", _COUNT]
-            for partition in range(bus.partitions)
-        ]
-        busy = False
-        for partition, reply in enumerate(await bus.store.pipeline(commands)):
-            if isinstance(reply, BaseException):
-                raise reply
-            for entry_id, fields in reply:
-                await self._handle(fields)
-                self._last[partition] = entry_id.decode()
-                busy = True
-        return busy
+        idle = [partition for partition in range(bus.partitions) if partition not in self._busy]
+        replies = await self._store.pipeline(
+            [["XRANGE", bus.stream(self._topic, each), f"({self._last[each]}", "+", "COUNT", _COUNT] for each in idle]
+        )
+        for partition, reply in zip(idle, replies, strict=True):
+            if reply and not isinstance(reply, BaseException):
+                self._begin(partition, reply)
+        _raise_first(replies)
+        return any(replies)
+
+    async def _work(self, partition: int, entries: Sequence[Any]) -> None:
+        for entry_id, fields in entries:
+            await self._handle(fields)
+            self._last[partition] = entry_id.decode()
 
     async def _find_ends(self) -> None:
         bus = self._bus
-        for partition in range(bus.partitions):
-            if partition not in self._last:
-                newest = await bus.store.execute("XREVRANGE", bus.stream(self._topic, partition), "+", "-", "COUNT", 1)
-                self._last[partition] = newest[0][0].decode() if newest else "0-0"
+        streams = [bus.stream(self._topic, partition) for partition in range(bus.partitions)]
+        newest = await self._store.pipeline([["XREVRANGE", stream, "+", "-", "COUNT", 1] for stream in streams])
+        for partition, reply in enumerate(newest):
+            if not isinstance(reply, BaseException):
+                self._last.setdefault(partition, reply[0][0].decode() if reply else "0-0")
+        _raise_first(newest)
+        self._began.set()
 
 
 class _Member(_Reader):
-    """A member of a group: reads the partitions whose lease it holds."""
+    """A member of a group: reads the partitions whose lease it holds, and renews the leases beside that."""
 
     def __init__(
         self, bus: RedisStreamsBus, topic: str, message_type: type[ProtoMessage], handler: Handler, group: str
     ) -> None:
         self._group = group
         self._name = token_hex(6)
-        self._held: dict[int, bool] = {}
-        """Partitions held; True when what the last holder left open was looked at."""
-        self._created: set[int] = set()
-        self._renew_at = 0.0
+        self._held: set[int] = set()
+        self._fresh: set[int] = set()
+        """Partitions of which nothing is left that was delivered and not acknowledged."""
+        self._leaving: set[int] = set()
+        """Partitions held that another member is to have, once what is being handled is done."""
+        self._held_until = 0.0
+        self._renew = Script(bus.store, "lease-renew", _RENEW)
+        self._release = Script(bus.store, "lease-release", _RELEASE)
         super().__init__(bus, topic, message_type, handler)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._share_forever(), name=f"leases {topic}"))
 
     async def stop(self) -> None:
-        """Ends the task and gives the partitions back."""
+        """Ends the tasks and gives the partitions back."""
         await super().stop()
         with contextlib.suppress(StoreError):
-            for partition in self._held:
-                await self._bus.store.execute("EVAL", _RELEASE, 1, self._lease(partition), self._name,
-                                              key=self._lease(partition))  # fmt: skip
-            await self._bus.store.execute("ZREM", self._members(), self._name)
+            await self._give_back(self._held)
+            await self._store.execute("ZREM", self._members(), self._name)
+
+    def _stream(self, partition: int) -> str:
+        return self._bus.stream(self._topic, partition)
 
     def _lease(self, partition: int) -> str:
-        return f"{self._bus.stream(self._topic, partition)}:{self._group}:lease"
+        return f"{self._stream(partition)}:{self._group}:lease"
 
     def _members(self) -> str:
         return f"parley:ev:{{{self._topic}}}:{self._group}:members"
 
-    async def _step(self) -> bool:
-        if asyncio.get_running_loop().time() >= self._renew_at:
-            await self._share_out()
-            self._renew_at = asyncio.get_running_loop().time() + _RENEW_S
-        busy = False
-        for partition in list(self._held):
-            busy = await self._read(partition) or busy
-        return busy
+    # Leases
+
+    async def _share_forever(self) -> None:
+        while True:
+            try:
+                await self._share_out()
+            except Exception as error:
+                self._log(error)
+            await asyncio.sleep(_RENEW_S)
 
     async def _share_out(self) -> None:
         """Takes a fair share of the partitions, and gives back what is more than that."""
-        store, bus = self._bus.store, self._bus
-        now = await self._now()
-        await store.execute("ZADD", self._members(), now + _LEASE_MS / 1000, self._name)
-        await store.execute("ZREMRANGEBYSCORE", self._members(), "-inf", now)
-        members = [name.decode() for name in await store.execute("ZRANGE", self._members(), 0, -1)]
-        members.sort()
-        share = -(-bus.partitions // max(1, len(members)))
+        begun = asyncio.get_running_loop().time()
+        members = await self._living_members()
+        partitions = self._bus.partitions
+        share = -(-partitions // max(1, len(members)))
         first = members.index(self._name) if self._name in members else 0
-        order = [(first + i * max(1, len(members))) % bus.partitions for i in range(bus.partitions)]
-        order = list(dict.fromkeys([*self._held, *order, *range(bus.partitions)]))
-        held: dict[int, bool] = {}
+        order = [(first + i * max(1, len(members))) % partitions for i in range(partitions)]
+        order = list(dict.fromkeys([*sorted(self._held - self._leaving), *order, *range(partitions)]))
+        held: set[int] = set()
         for partition in order:
-            key = self._lease(partition)
             if len(held) >= share:
-                if partition in self._held:
-                    await store.execute("EVAL", _RELEASE, 1, key, self._name, key=key)
-                continue
-            got = await store.execute("EVAL", _RENEW, 1, key, self._name, _LEASE_MS, key=key)
-            if got:
-                held[partition] = self._held.get(partition, False) if got == 1 else False
-                await self._create(partition)
-        self._held = held
+                break
+            if await self._take(partition):
+                held.add(partition)
+        for partition in self._held - held:
+            if partition in self._busy and await self._take(partition):
+                self._leaving.add(partition)
+            else:
+                self._leaving.discard(partition)
+                await self._give_back([partition])
+        self._leaving -= held
+        self._held = held | self._leaving
+        self._fresh &= self._held
+        self._held_until = begun + _LEASE_MS / 1000
+        self._began.set()
+        self._wake.set()
 
-    async def _now(self) -> float:
-        seconds, micros = await self._bus.store.execute("TIME", key=self._members())
-        return int(seconds) + int(micros) / 1e6
+    async def _living_members(self) -> list[str]:
+        key = self._members()
+        seconds, micros = await self._store.execute("TIME", key=key)
+        now = int(seconds) + int(micros) / 1e6
+        replies = await self._store.pipeline(
+            [["ZADD", key, now + _LEASE_MS / 1000, self._name], ["ZREMRANGEBYSCORE", key, "-inf", now],
+             ["ZRANGE", key, 0, -1]],
+        )  # fmt: skip
+        _raise_first(replies)
+        return sorted(name.decode() for name in replies[2])
 
-    async def _create(self, partition: int) -> None:
-        if partition in self._created:
-            return
+    async def _take(self, partition: int) -> bool:
+        """Takes or renews a lease."""
+        got = await self._renew([self._lease(partition)], [self._name, _LEASE_MS])
+        if got == _TAKEN_ANEW:
+            self._fresh.discard(partition)
+            await self._create_group(partition)
+        return bool(got)
+
+    async def _give_back(self, partitions: Collection[int]) -> None:
+        await self._release.many([([self._lease(partition)], [self._name]) for partition in partitions])
+
+    async def _create_group(self, partition: int) -> None:
+        stream = self._stream(partition)
         try:
-            await self._bus.store.execute(
-                "XGROUP", "CREATE", self._bus.stream(self._topic, partition), self._group, "0", "MKSTREAM",
-                key=self._bus.stream(self._topic, partition),
-            )  # fmt: skip
+            await self._store.execute("XGROUP", "CREATE", stream, self._group, "0", "MKSTREAM", key=stream)
         except StoreError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
-        self._created.add(partition)
 
-    async def _read(self, partition: int) -> bool:
-        """Handles what is new; after taking a partition over, first what was left unacknowledged."""
-        store, stream = self._bus.store, self._bus.stream(self._topic, partition)
-        if not self._held[partition]:
-            reply = await store.execute("XAUTOCLAIM", stream, self._group, self._name, 0, "0-0", "COUNT", _COUNT, key=stream)
-            entries = reply[1]
-            if not entries:
-                self._held[partition] = True
-        else:
-            reply = await store.execute(
-                "XREADGROUP",
-                "GROUP",
-                self._group,
-                self._name,
-                "COUNT",
-                _COUNT,
-                "STREAMS",
-                stream,
-                ">",
-                key=stream,
-            )
-            entries = reply[0][1] if reply else []
+    # Events
+
+    async def _poll(self) -> bool:
+        """Reads what is new; after taking a partition or a failure, first what was left unacknowledged."""
+        if not self._may_work():
+            return False
+        idle = [each for each in self._held - self._leaving if each not in self._busy]
+        streams = [self._stream(each) for each in idle]
+        replies = await self._store.pipeline(
+            [
+                ["XREADGROUP", "GROUP", self._group, self._name, "COUNT", _COUNT, "STREAMS", stream, ">"]
+                if each in self._fresh
+                else ["XAUTOCLAIM", stream, self._group, self._name, 0, "0-0", "COUNT", _COUNT]
+                for each, stream in zip(idle, streams, strict=True)
+            ],
+            streams,
+        )
+        found = False
+        for partition, reply in zip(idle, replies, strict=True):
+            if isinstance(reply, BaseException):
+                self._fresh.discard(partition)
+                if str(reply).startswith("NOGROUP"):
+                    await self._create_group(partition)
+                continue
+            if partition in self._fresh:
+                entries = reply[0][1] if reply else []
+            else:
+                entries = reply[1]
+                if not entries:
+                    self._fresh.add(partition)
+                    found = True  # look for what is new at once
+            if entries:
+                found = True
+                self._begin(partition, entries)
+        _raise_first(replies)
+        return found
+
+    async def _work(self, partition: int, entries: Sequence[Any]) -> None:
+        stream = self._stream(partition)
+        fresh = partition in self._fresh
+        self._fresh.discard(partition)  # until all of these are acknowledged
         for entry_id, fields in entries:
-            if asyncio.get_running_loop().time() >= self._renew_at + _RENEW_S:
-                self._held[partition] = False  # the lease comes first; what is left is claimed again
-                return True
+            if partition not in self._held or partition in self._leaving or not self._may_work():
+                return
             if fields:
                 await self._handle(fields)
-            await store.execute("XACK", stream, self._group, entry_id, key=stream)
-        return bool(entries)
+            await self._store.execute("XACK", stream, self._group, entry_id, key=stream)
+        if fresh and partition in self._held:
+            self._fresh.add(partition)
+
+    def _may_work(self) -> bool:
+        """Whether the leases have not run out, as they do while Redis is away or this process stands still."""
+        return asyncio.get_running_loop().time() < self._held_until
+
+
+def _raise_first(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, StoreError):
+            raise reply

@@ -90,19 +90,23 @@ class Store:
         except StoreError as error:
             return await self.resend(where, args, error)
 
-    async def pipeline(self, commands: Sequence[Sequence[Arg]]) -> list[Any]:
-        """The replies to several commands, sent together; a failed one is a StoreError in its place."""
-        links = [self.link_now(_key_of(command)) for command in commands]
+    async def pipeline(self, commands: Sequence[Sequence[Arg]], keys: Sequence[str] | None = None) -> list[Any]:
+        """The replies to several commands, sent together; a failed one is a StoreError in its place.
+
+        ``keys``, one for each command, say where they belong when that is not their first argument.
+        """
+        where = keys if keys is not None else [_key_of(command) for command in commands]
+        links = [self.link_now(key) for key in where]
         futures = [
-            link.submit(command) if link is not None else asyncio.ensure_future(self.execute(*command))
-            for link, command in zip(links, commands, strict=True)
+            link.submit(command) if link is not None else asyncio.ensure_future(self.execute(*command, key=key))
+            for link, command, key in zip(links, commands, where, strict=True)
         ]
         replies = await asyncio.gather(*futures, return_exceptions=True)
         for index, reply in enumerate(replies):
             if isinstance(reply, StoreError):
                 if links[index] is not None:
                     try:
-                        replies[index] = await self.resend(_key_of(commands[index]), commands[index], reply)
+                        replies[index] = await self.resend(where[index], commands[index], reply)
                     except StoreError as error:
                         replies[index] = error
             elif isinstance(reply, BaseException):
