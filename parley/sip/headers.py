@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from parley.sip.errors import SipParseError
+
 COMPACT: dict[str, str] = {
     "a": "accept-contact",
     "b": "referred-by",
@@ -26,8 +28,79 @@ COMPACT: dict[str, str] = {
 }
 """Compact forms (IANA registry) and the long names they stand for, in lower case."""
 
-_CANONICAL: dict[str, str] = dict(COMPACT)
+_LONG = [
+    "Via",
+    "From",
+    "To",
+    "Call-ID",
+    "CSeq",
+    "Contact",
+    "Max-Forwards",
+    "Content-Length",
+    "Content-Type",
+    "Route",
+    "Record-Route",
+    "Expires",
+    "Supported",
+    "Require",
+    "Proxy-Require",
+    "Allow",
+    "Accept",
+    "User-Agent",
+    "Server",
+    "Event",
+    "Subscription-State",
+    "Authorization",
+    "Proxy-Authorization",
+    "WWW-Authenticate",
+    "Proxy-Authenticate",
+    "Authentication-Info",
+    "Path",
+    "Service-Route",
+    "Reason",
+    "Refer-To",
+    "Referred-By",
+    "Replaces",
+    "Session-Expires",
+    "Min-SE",
+    "Min-Expires",
+    "Retry-After",
+    "Date",
+    "Timestamp",
+    "Subject",
+    "Organization",
+    "Priority",
+    "Allow-Events",
+    "P-Asserted-Identity",
+    "P-Preferred-Identity",
+    "Privacy",
+    "Traceparent",
+    "X-Traceparent",
+    "Warning",
+    "Unsupported",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Content-Encoding",
+    "Content-Disposition",
+    "RSeq",
+    "RAck",
+    "Flow-Timer",
+    "SIP-ETag",
+    "SIP-If-Match",
+    "ms-keep-alive",
+    "Max-Breadth",
+    "History-Info",
+]
+
+# Names as they are often written are known from the start, so that junk cannot crowd them out of the cache.
+_CANONICAL: dict[str, str] = {
+    **COMPACT,
+    **{short.upper(): long for short, long in COMPACT.items()},
+    **{name: name.lower() for name in _LONG},
+    **{name.lower(): name.lower() for name in _LONG},
+}
 _CACHE_LIMIT = 2048
+_CACHE_NAME = 64
 _TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
 
 
@@ -42,7 +115,7 @@ def canonical_name(name: str) -> str:
     if known is None:
         lower = name.strip().lower()
         known = COMPACT.get(lower, lower)
-        if len(_CANONICAL) < _CACHE_LIMIT and is_token(lower):
+        if len(_CANONICAL) < _CACHE_LIMIT and len(name) <= _CACHE_NAME and is_token(lower):
             _CANONICAL[name] = known
     return known
 
@@ -57,6 +130,17 @@ def unfold(value: str) -> str:
     if "\n" in value or "\r" in value:
         value = " ".join(part.strip(" \t\r") for part in value.split("\n"))
     return value.strip(" \t")
+
+
+def header_line(name: str, value: str) -> str:
+    """A header line. Raises SipParseError 400 for a line end that does not begin a fold: it would begin another header."""
+    if "\n" in value or "\r" in value:
+        first, *folds = value.split("\r\n")
+        if any(not part.startswith((" ", "\t")) for part in folds) or any("\r" in p or "\n" in p for p in (first, *folds)):
+            raise SipParseError(400, "Line End in Header")
+    if name not in _CANONICAL and ("\n" in name or "\r" in name or ":" in name or not name):
+        raise SipParseError(400, "Bad Header Name")
+    return f"{name}: {value}"
 
 
 def split_comma(value: str) -> list[str]:
