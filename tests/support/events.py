@@ -42,7 +42,8 @@ class Buses:
 
     async def stop(self) -> None:
         """Ends all of them."""
-        await asyncio.gather(*(bus.stop() for bus in self.made))
+        made, self.made = self.made, []
+        await asyncio.gather(*(bus.stop() for bus in made))
         for store in self.stores:
             await store.close()
 

@@ -12,6 +12,7 @@ from tests.support.ports import free_port
 from tests.support.programs import cache, start, stop
 
 HOME = "kafka-4.4.0"
+ARCHIVE = "classes.jsa"
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -68,9 +69,11 @@ class Kafka:
         return [f"127.0.0.1:{self.port}"]
 
     def _java(self) -> list[str]:
+        archive = self._home / ARCHIVE
+        share = [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto"] if archive.exists() else []
         # A path without a wildcard of the shell's: java expands it itself.
         return [
-            "java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            "java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *share,
             f"-Dlog4j2.configurationFile={self._home}/log4j2.properties", "-cp", f"{self._home}/libs/*",
         ]  # fmt: skip
 
