@@ -200,6 +200,30 @@ async def test_the_task_relays_what_it_is_woken_for_and_what_others_left(store: 
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_the_task_goes_on_when_the_bus_is_back(store: Store) -> None:
+    bus = Bus()
+    bus.away = True
+    relay = relay_of(store, bus)
+    failed = asyncio.Event()
+    publish = bus.publish
+
+    async def noticed(*args: Any, **options: Any) -> None:
+        failed.set()
+        await publish(*args, **options)
+
+    bus.publish = noticed  # type: ignore[method-assign]
+    task = asyncio.create_task(relay.run())
+    try:
+        await push(store, "k:1")
+        relay.wake(LIST)
+        await asyncio.wait_for(failed.wait(), 10)
+        bus.away = False
+        await taken(bus, 1)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_lists_on_a_cluster(valkey_cluster: ValkeyCluster) -> None:
     async with store_of(valkey_cluster.url, cluster=True) as store:
         lists = [f"parley:test:{{{index}}}:outbox" for index in range(20)]
