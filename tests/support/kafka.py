@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -68,12 +69,17 @@ class Kafka:
         """What goes into ``events.kafka_servers``."""
         return [f"127.0.0.1:{self.port}"]
 
-    def _java(self) -> list[str]:
+    @property
+    def _learnt(self) -> Path:
+        """Where a broker leaves its classes when it ends; the next ones start in half the time with them."""
+        return self._home / f"{ARCHIVE}.{self.port}"
+
+    def _java(self, options: Sequence[str] = ()) -> list[str]:
         archive = self._home / ARCHIVE
         share = [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto"] if archive.exists() else []
         # A path without a wildcard of the shell's: java expands it itself.
         return [
-            "java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *share,
+            "java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *share, *options,
             f"-Dlog4j2.configurationFile={self._home}/log4j2.properties", "-cp", f"{self._home}/libs/*",
         ]  # fmt: skip
 
@@ -86,10 +92,11 @@ class Kafka:
                 [*self._java(), "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", str(properties)],
                 check=True, capture_output=True, timeout=60,
             )  # fmt: skip
+        learn = [] if (self._home / ARCHIVE).exists() else [f"-XX:ArchiveClassesAtExit={self._learnt}"]
         log = self._folder / "broker.log"
         log.write_bytes(b"")
         with log.open("ab") as output:
-            self._process = start([*self._java(), "kafka.Kafka", str(properties)], output)
+            self._process = start([*self._java(learn), "kafka.Kafka", str(properties)], output)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if "Kafka Server started" in log.read_text(errors="replace"):
@@ -111,4 +118,6 @@ class Kafka:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            stop(self._process, 20)
+            stop(self._process, 30)
+        if self._learnt.exists():
+            self._learnt.replace(self._home / ARCHIVE)
