@@ -28,76 +28,22 @@ COMPACT: dict[str, str] = {
 }
 """Compact forms (IANA registry) and the long names they stand for, in lower case."""
 
-_LONG = [
-    "Via",
-    "From",
-    "To",
-    "Call-ID",
-    "CSeq",
-    "Contact",
-    "Max-Forwards",
-    "Content-Length",
-    "Content-Type",
-    "Route",
-    "Record-Route",
-    "Expires",
-    "Supported",
-    "Require",
-    "Proxy-Require",
-    "Allow",
-    "Accept",
-    "User-Agent",
-    "Server",
-    "Event",
-    "Subscription-State",
-    "Authorization",
-    "Proxy-Authorization",
-    "WWW-Authenticate",
-    "Proxy-Authenticate",
-    "Authentication-Info",
-    "Path",
-    "Service-Route",
-    "Reason",
-    "Refer-To",
-    "Referred-By",
-    "Replaces",
-    "Session-Expires",
-    "Min-SE",
-    "Min-Expires",
-    "Retry-After",
-    "Date",
-    "Timestamp",
-    "Subject",
-    "Organization",
-    "Priority",
-    "Allow-Events",
-    "P-Asserted-Identity",
-    "P-Preferred-Identity",
-    "Privacy",
-    "Traceparent",
-    "X-Traceparent",
-    "Warning",
-    "Unsupported",
-    "Accept-Encoding",
-    "Accept-Language",
-    "Content-Encoding",
-    "Content-Disposition",
-    "RSeq",
-    "RAck",
-    "Flow-Timer",
-    "SIP-ETag",
-    "SIP-If-Match",
-    "ms-keep-alive",
-    "Max-Breadth",
-    "History-Info",
-]
+_LONG = """
+Via From To Call-ID CSeq Contact Max-Forwards Content-Length Content-Type Route Record-Route Expires Supported
+Require Proxy-Require Allow Accept User-Agent Server Event Subscription-State Authorization Proxy-
+Authorization WWW-Authenticate Proxy-Authenticate Authentication-Info Path Service-Route Reason Refer-To
+Referred-By Replaces Session-Expires Min-SE Min-Expires Retry-After Date Timestamp Subject Organization
+Priority Allow-Events P-Asserted-Identity P-Preferred-Identity Privacy Traceparent X-Traceparent Warning
+Unsupported Accept-Encoding Accept-Language Content-Encoding Content-Disposition RSeq RAck Flow-Timer SIP-ETag
+SIP-If-Match ms-keep-alive Max-Breadth History-Info
+"""
 
 # Names as they are often written are known from the start, so that junk cannot crowd them out of the cache.
 _CANONICAL: dict[str, str] = {
     **COMPACT,
     **{short.upper(): long for short, long in COMPACT.items()},
-    **{name: name.lower() for name in _LONG},
-    **{name.lower(): name.lower() for name in _LONG},
+    **{name: name.lower() for name in _LONG.split()},
+    **{name.lower(): name.lower() for name in _LONG.split()},
 }
 _CACHE_LIMIT = 2048
 _CACHE_NAME = 64

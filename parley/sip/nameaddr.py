@@ -70,9 +70,10 @@ def parse_name_addr(text: str) -> NameAddr:
     uri_text, bracket, after = rest[1:].partition(">")
     if not bracket:
         raise SipParseError(400, "Unterminated Address")
-    uri_text = uri_text.strip(" \t")
     if not uri_text:
         raise SipParseError(400, "Empty Address")
+    if " " in uri_text or "\t" in uri_text:
+        raise SipParseError(400, "Blank in Address")
     after = after.strip(" \t")
     if not after:
         return NameAddr(name, uri_text)

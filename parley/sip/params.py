@@ -71,18 +71,23 @@ class Params:
 
 
 def parse_params(text: str, what: str = "parameter") -> Params:
-    """Reads ``a=1;b;c="x;y"`` (with or without the first semicolon). Raises SipParseError 400."""
+    """Reads ``a=1;b;c="x;y"``, what follows the first semicolon. Raises SipParseError 400.
+
+    One semicolon too many at the end is forgiven, an empty parameter is not (RFC 4475 section 3.1.2.1).
+    """
     items: list[tuple[str, str | None]] = []
     parts = _split_quoted(text, what) if '"' in text else text.split(";")
-    for part in parts:
-        part = part.strip(" \t")
-        if not part:
-            continue
+    last = len(parts) - 1
+    for index, part in enumerate(parts):
         name, equals, value = part.partition("=")
-        name = name.rstrip(" \t")
+        name = name.strip(" \t")
         if not name:
-            raise SipParseError(400, f"Empty {what} Name")
-        items.append((name, value.lstrip(" \t") if equals else None))
+            if equals:
+                raise SipParseError(400, f"Empty {what} Name")
+            if index < last:
+                raise SipParseError(400, f"Empty {what}")
+            continue
+        items.append((name, value.strip(" \t") if equals else None))
     return Params(items)
 
 

@@ -14,6 +14,7 @@ from parley.sip.params import Params, parse_params
 _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()")
 _USER_SAFE = _UNRESERVED | frozenset("&=+$,;?/")
 _BAD = re.compile('[\\x00-\\x20<>"\\x7f]')
+_PLAIN_USER = re.compile(r"[a-zA-Z0-9\-_.!~*'()&=+$,;?/]*")
 _NO_PARAMS = ("user", "ttl", "method", "maddr", "transport")
 
 
@@ -92,7 +93,7 @@ def parse_uri(text: str) -> Uri:
     if _BAD.search(text) is not None:
         raise SipParseError(400, "Bad Character in URI")
     if scheme != "sip" and scheme != "sips":
-        if not scheme.replace("+", "").replace("-", "").replace(".", "").isalnum():
+        if not scheme.isascii() or not scheme.replace("+", "").replace("-", "").replace(".", "").isalnum():
             raise SipParseError(400, "Bad URI Scheme")
         if scheme == "tel":
             number, _, params = rest.partition(";")
@@ -105,6 +106,7 @@ def parse_uri(text: str) -> Uri:
 
 _shared: dict[str, Uri] = {}
 _SHARED_LIMIT = 16_384
+_SHARED_LENGTH = 128
 
 
 def shared_uri(text: str) -> Uri:
@@ -112,9 +114,10 @@ def shared_uri(text: str) -> Uri:
     uri = _shared.get(text)
     if uri is None:
         uri = parse_uri(text)
-        if len(_shared) >= _SHARED_LIMIT:
-            _shared.clear()
-        _shared[text] = uri
+        if len(text) <= _SHARED_LENGTH:  # so that what is kept stays within a few megabytes
+            if len(_shared) >= _SHARED_LIMIT:
+                _shared.clear()
+            _shared[text] = uri
     return uri
 
 
@@ -172,7 +175,7 @@ def split_host_port(text: str) -> tuple[str, int | None]:
             raise SipParseError(400, "Bad Host")
     if not port_text:
         return host, None
-    if len(port_text) > 5 or not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535:
+    if (len(port_text) > 5 and len(port_text.lstrip("0")) > 5) or not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535:
         raise SipParseError(400, "Bad Port")
     return host, int(port_text)
 
@@ -181,10 +184,15 @@ def _is_ipv6(text: str) -> bool:
     from ipaddress import AddressValueError, IPv6Address
 
     try:
-        IPv6Address(text)
+        IPv6Address(_two_colons(text))
     except (AddressValueError, ValueError):
         return False
-    return True
+    return "%" not in text
+
+
+def _two_colons(text: str) -> str:
+    """An IPv6 address without the colon too many that the grammar of RFC 3261 allows (RFC 5118 section 4.10)."""
+    return text.replace(":::", "::")
 
 
 def _check_escapes(text: str) -> None:
@@ -237,14 +245,17 @@ def uri_equal(a: Uri, b: Uri) -> bool:
         return False
     if _host_key(a.host) != _host_key(b.host) or a.port != b.port:
         return False
-    return _same_params(a.params, b.params, strict=False) and _header_set(a.headers) == _header_set(b.headers)
+    return _same_params(a.params, b.params, strict=False) and _header_list(a.headers) == _header_list(b.headers)
 
 
 def _host_key(host: str) -> str:
     if host[:1] == "[":
         from ipaddress import IPv6Address
 
-        return str(IPv6Address(host[1:-1]))
+        try:
+            return f"[{IPv6Address(_two_colons(host[1:-1]))}]"
+        except ValueError:
+            return host.lower()
     return host.lower()
 
 
@@ -253,8 +264,8 @@ def _tel_digits(uri: Uri) -> str:
 
 
 def _same_params(a: Params, b: Params, *, strict: bool) -> bool:
-    left = {name.lower(): None if value is None else unescape(value).lower() for name, value in a}
-    right = {name.lower(): None if value is None else unescape(value).lower() for name, value in b}
+    left = {unescape(name).lower(): None if value is None else unescape(value).lower() for name, value in a}
+    right = {unescape(name).lower(): None if value is None else unescape(value).lower() for name, value in b}
     if strict:
         return left == right
     for name in left.keys() & right.keys():
@@ -264,14 +275,14 @@ def _same_params(a: Params, b: Params, *, strict: bool) -> bool:
     return not any(name in _NO_PARAMS for name in left.keys() ^ right.keys())
 
 
-def _header_set(headers: str | None) -> frozenset[tuple[str, str]]:
+def _header_list(headers: str | None) -> list[tuple[str, str]]:
     if not headers:
-        return frozenset()
+        return []
     pairs: list[tuple[str, str]] = []
     for part in headers.split("&"):
         name, _, value = part.partition("=")
         pairs.append((unescape(name).lower(), unescape(value)))
-    return frozenset(pairs)
+    return sorted(pairs)
 
 
 def aor(uri: Uri) -> str:
@@ -284,10 +295,10 @@ def aor(uri: Uri) -> str:
         return "tel:" + _tel_digits(uri)
     if not uri.is_sip:
         return str(uri)
-    host = uri.host.lower()
+    host = _host_key(uri.host)
     user = uri.user
     if user is None:
         return "sip:" + host
-    if "%" in user:
+    if _PLAIN_USER.fullmatch(user) is None:
         user = escape_user(unescape(user))
     return f"sip:{user}@{host}"

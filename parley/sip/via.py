@@ -35,14 +35,26 @@ class Via:
 
     @property
     def received(self) -> str | None:
-        """The source address a server noted."""
-        return self.params.get("received")
+        """The source address a server noted; an IPv6 address without the brackets some put around it (RFC 5118 4.5)."""
+        value = self.params.get("received")
+        return value[1:-1] if value is not None and value[:1] == "[" and value[-1:] == "]" else value
 
     @property
     def rport(self) -> int | None:
         """The source port a server noted; None when absent or only asked for."""
         value = self.params.get("rport")
         return int(value) if value and value.isascii() and value.isdigit() and len(value) < 6 else None
+
+    @property
+    def maddr(self) -> str | None:
+        """The address responses go to instead (RFC 3261 section 18.2.2)."""
+        return self.params.get("maddr")
+
+    @property
+    def ttl(self) -> int | None:
+        """The time to live of a multicast, 0 to 255; None when absent or no such number."""
+        value = self.params.get("ttl")
+        return int(value) if value and value.isascii() and value.isdigit() and len(value) < 4 and int(value) < 256 else None
 
     def __str__(self) -> str:
         port = f":{self.port}" if self.port is not None else ""
@@ -61,6 +73,17 @@ class Via:
 def parse_via(text: str) -> Via:
     """Reads one value; blanks around the slashes and the colon are allowed. Raises SipParseError 400."""
     sent, semicolon, params_text = text.partition(";")
+    params = parse_params(params_text, "Via Parameter") if semicolon else None
+    if sent[:8] == "SIP/2.0/":  # as nearly every Via is
+        transport_text, blank, host_text = sent[8:].partition(" ")
+        if blank and transport_text and host_text and host_text[0].isalnum():
+            host, port = split_host_port(host_text)
+            return Via(transport_text, host, port, params)
+    return _parse_spaced(sent, params)
+
+
+def _parse_spaced(sent: str, params: Params | None) -> Via:
+    """A Via with blanks in unusual places, or an IPv6 address."""
     name, slash, rest = sent.partition("/")
     version, slash2, rest = rest.partition("/")
     if not slash or not slash2:
@@ -73,5 +96,4 @@ def parse_via(text: str) -> Via:
     if not name or not version:
         raise SipParseError(400, "Bad Via")
     host, port = split_host_port(transport[1].strip(" \t"))
-    params = parse_params(params_text, "Via Parameter") if semicolon else None
     return Via(transport[0], host, port, params, f"{name}/{version}")
