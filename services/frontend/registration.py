@@ -125,6 +125,9 @@ class Registration:
         except SipParseError as error:
             exchange.refuse(Refusal(error.status, error.reason))
             return
+        except UnicodeEncodeError:
+            exchange.refuse(Refusal(400, "Not UTF-8"))
+            return
         item.traceparent = exchange.span.traceparent
         exchange.accepted = accepted
         exchange.outbound = any(contact.reg_id for contact in item.contacts)
@@ -144,7 +147,7 @@ class Registration:
         common.flow.connection_id = flow.connection_id
         common.received = flow.source
         common.transport = flow.transport
-        common.user_agent = (request.get("User-Agent") or "")[:200]
+        common.user_agent = (request.get("User-Agent") or "")[:200].encode("utf-8", "replace").decode()
         if "Path" in request:
             common.path.extend(request.values("Path"))
         if contacts == "*":

@@ -128,6 +128,16 @@ async def test_registers_that_are_refused(server: ParleyServer, headers: list[tu
         assert response.get("Min-Expires") == "60"
 
 
+@pytest.mark.parametrize(("name", "status"), [("User-Agent", 200), ("Contact", 400)])
+async def test_bytes_that_are_no_utf_8(server: ParleyServer, name: str, status: int) -> None:
+    alice = await SipClient("alice").connect(server.ports["udp"])
+    value = b"\xff\xfe" if name == "User-Agent" else b"<sip:alice@127.0.0.1:9>;x=\xff"
+    text = value.decode("utf-8", "surrogateescape")
+    headers = [(name, text)] if name == "Contact" else [(name, text), ("Contact", f"<{alice.contact}>")]
+    register = alice.request("REGISTER", f"sip:{DOMAIN}", to=f"sip:alice@{DOMAIN}", headers=headers)
+    assert (await alice.ask(register)).status == status
+
+
 async def test_full_set_gruu_outbound_and_removal(server: ParleyServer) -> None:
     carol = await SipClient("carol", transport="tcp").connect(server.ports["tcp"])
     instance = '+sip.instance="<urn:uuid:00000000-0000-1000-8000-000A95A0E128>"'
