@@ -23,6 +23,7 @@ ENCODING = "utf-8"
 ERRORS = "surrogateescape"
 """Bytes that are no UTF-8 become surrogates and are written back as they were."""
 
+_METHODS = frozenset({"REGISTER", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "MESSAGE", "SUBSCRIBE", "NOTIFY"})
 MAX_CSEQ = 2**31 - 1
 """CSeq numbers are below 2**31 (RFC 3261 section 8.1.1.5)."""
 
@@ -84,10 +85,17 @@ class Message:
     def values(self, name: str) -> list[str]:
         """The comma-separated values of all lines of that header, in order. Raises SipParseError 400 for a bomb."""
         key = canonical_name(name)
-        values: list[str] = []
-        for index, other in enumerate(self._names):
-            if other == key:
-                values.extend(split_comma(self._value(index)))
+        names = self._names
+        count = names.count(key)
+        if count == 0:
+            return []
+        if count == 1:
+            values = split_comma(self._value(names.index(key)))
+        else:
+            values = []
+            for index, other in enumerate(names):
+                if other == key:
+                    values.extend(split_comma(self._value(index)))
         if len(values) > DEFAULT_LIMITS.values:
             raise self.refusal(400, "Too Many Values")
         return values
@@ -284,7 +292,9 @@ class Message:
                 raise self.refusal(400, "Several CSeq Headers")
             parts = value.split()
             number = parts[0] if len(parts) == 2 else ""
-            if not (number.isascii() and number.isdigit()) or len(number) > 100 or not is_token(parts[1]):
+            if not (number.isdigit() and number.isascii()) or len(number) > 100:
+                raise self.refusal(400, "Bad CSeq")
+            if parts[1] not in _METHODS and not is_token(parts[1]):
                 raise self.refusal(400, "Bad CSeq")
             if int(number) > MAX_CSEQ:
                 raise self.refusal(400, "CSeq Out of Range")

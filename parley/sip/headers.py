@@ -61,14 +61,14 @@ def canonical_name(name: str) -> str:
     if known is None:
         lower = name.strip().lower()
         known = COMPACT.get(lower, lower)
-        if len(_CANONICAL) < _CACHE_LIMIT and len(name) <= _CACHE_NAME and is_token(lower):
+        if len(_CANONICAL) < _CACHE_LIMIT and len(name) <= _CACHE_NAME and name[0] not in " \t" and is_token(lower):
             _CANONICAL[name] = known
     return known
 
 
-def known_name(name: str) -> str | None:
-    """The canonical form of a name that was seen before and is a token; None when it has to be looked at."""
-    return _CANONICAL.get(name)
+def known_names() -> dict[str, str]:
+    """Names seen before, as written, and their canonical forms: tokens, perhaps with blanks after them. Only for reading."""
+    return _CANONICAL
 
 
 def unfold(value: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from parley.sip.basemessage import ENCODING, ERRORS, MAX_CSEQ, CSeq, Message
 from parley.sip.errors import SipParseError
-from parley.sip.headers import canonical_name, header_line, is_token, known_name
+from parley.sip.headers import canonical_name, header_line, is_token, known_names
 from parley.sip.limits import DEFAULT_LIMITS, Limits
 from parley.sip.status import reason_phrase
 from parley.sip.uri import Uri, parse_uri, shared_uri
@@ -255,7 +255,14 @@ def _parse_head(start: str, rows: list[str], body: bytes, limits: Limits) -> Req
     fault = ""
     status = 400
     longest = limits.header_line
+    known = known_names()
     for row in rows:
+        at = row.find(":")
+        key = known.get(row[:at]) if at > 0 else None
+        if key is not None and len(row) <= longest:  # as nearly every line is
+            lines.append(row)
+            names.append(key)
+            continue
         if row[:1] in (" ", "\t"):
             if not lines:
                 fault = fault or "Fold Before the First Header"
@@ -264,15 +271,13 @@ def _parse_head(start: str, rows: list[str], body: bytes, limits: Limits) -> Req
             if len(row) > longest and not fault:
                 fault, status = "Header Too Long", 513
             continue
-        name = row[: row.find(":")]
-        key = known_name(name)
-        if key is None:
-            if ":" not in row or not name:
-                fault = fault or "Header Without Colon"
-                continue
-            key = canonical_name(name)
-            if not is_token(key):
-                fault = fault or "Bad Header Name"
+        name, colon, _ = row.partition(":")
+        if not colon or not name:
+            fault = fault or "Header Without Colon"
+            continue
+        key = canonical_name(name)
+        if not is_token(key):
+            fault = fault or "Bad Header Name"
         lines.append(row)
         names.append(key)
         if len(row) > longest and not fault:

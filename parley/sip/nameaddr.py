@@ -93,6 +93,9 @@ def _parse_bare(text: str) -> NameAddr:
 
 
 def _end_of_quoted(text: str) -> int:
+    end = text.find('"', 1)
+    if end > 0 and "\\" not in text[:end]:
+        return end
     index = 1
     while index < len(text):
         if text[index] == "\\":

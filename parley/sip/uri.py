@@ -15,6 +15,7 @@ _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 _USER_SAFE = _UNRESERVED | frozenset("&=+$,;?/")
 _BAD = re.compile('[\\x00-\\x20<>"\\x7f]')
 _PLAIN_USER = re.compile(r"[a-zA-Z0-9\-_.!~*'()&=+$,;?/]*")
+_HOST_PORT = re.compile(r"([A-Za-z0-9][A-Za-z0-9.\-_]*)(?::([0-9]{1,5}))?")
 _NO_PARAMS = ("user", "ttl", "method", "maddr", "transport")
 
 
@@ -148,6 +149,26 @@ def _parse_sip(scheme: str, rest: str) -> Uri:
 
 def split_host_port(text: str) -> tuple[str, int | None]:
     """Host (IPv6 in brackets) and port of ``host:port``. Raises SipParseError 400."""
+    plain = _HOST_PORT.fullmatch(text)
+    if plain is not None:  # as nearly every host is
+        host, port_text = plain.group(1, 2)
+        if port_text is None:
+            return host, None
+        if int(port_text) > 65535:
+            raise SipParseError(400, "Bad Port")
+        return host, int(port_text)
+    host, port_text = _unusual_host(text)
+    if not port_text:
+        return host, None
+    if (len(port_text) > 5 and len(port_text.lstrip("0")) > 5) or not (port_text.isascii() and port_text.isdigit()):
+        raise SipParseError(400, "Bad Port")
+    if int(port_text) > 65535:
+        raise SipParseError(400, "Bad Port")
+    return host, int(port_text)
+
+
+def _unusual_host(text: str) -> tuple[str, str]:
+    """Host and port text of what is not a plain name: IPv6, blanks around the colon, mistakes."""
     port_text = ""
     if text[:1] == "[":
         host, bracket, after = text.partition("]")
@@ -173,11 +194,7 @@ def split_host_port(text: str) -> tuple[str, int | None]:
             raise SipParseError(400, "Bad Host")
         if not host.replace(".", "").replace("-", "").replace("_", "").isalnum():
             raise SipParseError(400, "Bad Host")
-    if not port_text:
-        return host, None
-    if (len(port_text) > 5 and len(port_text.lstrip("0")) > 5) or not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535:
-        raise SipParseError(400, "Bad Port")
-    return host, int(port_text)
+    return host, port_text
 
 
 def _is_ipv6(text: str) -> bool:
