@@ -55,7 +55,11 @@ def test_every_byte_survives_and_compact_forms_are_understood() -> None:
         (b"SIP/2.0 99 No\r\n\r\n", 400, "Bad Status Line"),
         (b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 9\r\n\r\nshort", 400, "Body Shorter Than Content-Length"),
         (b"OPTIONS sip:x SIP/2.0\r\nContent-Length: -1\r\n\r\n", 400, "Bad Content-Length"),
-        (b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, "Several Content-Length Headers"),
+        (
+            b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            400,
+            "Several Content-Length Headers",
+        ),
         (b"OPTIONS sip:" + b"x" * 3000 + b" SIP/2.0\r\n\r\n", 414, "Request-URI Too Long"),
         (b"OPTIONS sip:x SIP/2.0\r\n" + b"A: b\r\n" * 300 + b"\r\n", 513, "Too Many Headers"),
         (b"OPTIONS sip:x SIP/2.0\r\nBad Name: 1\r\n\r\n", 400, "Bad Header Name"),
