@@ -12,6 +12,8 @@ if [ ! -s "$DEST/log4j2.properties" ]; then
   mkdir -p "$DEST"
   exec 9>"$DEST/.lock"
   flock 9
+fi
+if [ ! -s "$DEST/log4j2.properties" ]; then  # nobody made it while we waited
   cat > "$DEST/pom.xml" <<XML
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>

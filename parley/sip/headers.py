@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from parley.sip.errors import SipParseError
 
 COMPACT: dict[str, str] = {
@@ -89,6 +91,10 @@ def header_line(name: str, value: str) -> str:
     return f"{name}: {value}"
 
 
+# Possessive, so that no input makes it try again; a quote or bracket that is not closed takes all that follows.
+_VALUE = re.compile(r'(?:[^,"<]++|"(?:[^"\\]++|\\.)*+"|<[^>]*+>|["<].*+)*+', re.DOTALL)
+
+
 def split_comma(value: str) -> list[str]:
     """The values of a comma-separated list; commas in quotes and angle brackets do not separate."""
     if "," not in value:
@@ -96,31 +102,13 @@ def split_comma(value: str) -> list[str]:
     if '"' not in value and "<" not in value:
         return [part for raw in value.split(",") if (part := raw.strip(" \t"))]
     parts: list[str] = []
-    start = 0
-    quoted = False
-    depth = False
-    index = 0
-    length = len(value)
-    while index < length:
-        char = value[index]
-        if quoted:
-            if char == "\\":
-                index += 1
-            elif char == '"':
-                quoted = False
-        elif char == '"':
-            quoted = True
-        elif char == "<":
-            depth = True
-        elif char == ">":
-            depth = False
-        elif char == "," and not depth:
-            part = value[start:index].strip(" \t")
-            if part:
-                parts.append(part)
-            start = index + 1
-        index += 1
-    part = value[start:].strip(" \t")
-    if part:
-        parts.append(part)
+    at = 0
+    while at <= len(value):
+        found = _VALUE.match(value, at)
+        if found is None:  # it matches the empty text too
+            break
+        part = found.group().strip(" \t")
+        if part:
+            parts.append(part)
+        at = found.end() + 1
     return parts

@@ -6,6 +6,7 @@ Values are kept as they were written, escapes and quotes included, so that writi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from parley.sip.errors import SipParseError
@@ -91,28 +92,22 @@ def parse_params(text: str, what: str = "parameter") -> Params:
     return Params(items)
 
 
+# Possessive, so that no input makes it try again; a quote that is not closed takes all that follows.
+_PART = re.compile(r'(?:[^;"]++|"(?:[^"\\]++|\\.)*+"|(")[\s\S]*+)*+', re.DOTALL)
+
+
 def _split_quoted(text: str, what: str) -> list[str]:
+    """The parts between semicolons that are in no quoted string."""
     parts: list[str] = []
-    start = 0
-    quoted = False
-    index = 0
-    while index < len(text):
-        char = text[index]
-        if quoted:
-            if char == "\\":
-                index += 1
-            elif char == '"':
-                quoted = False
-        elif char == '"':
-            quoted = True
-        elif char == ";":
-            parts.append(text[start:index])
-            start = index + 1
-        index += 1
-    if quoted:
-        raise SipParseError(400, f"Unterminated Quoted String in {what}")
-    parts.append(text[start:])
-    return parts
+    at = 0
+    while True:
+        found = _PART.match(text, at)
+        if found is None or found.group(1) is not None:
+            raise SipParseError(400, f"Unterminated Quoted String in {what}")
+        parts.append(found.group())
+        at = found.end() + 1
+        if at > len(text):
+            return parts
 
 
 def unquote(value: str) -> str:
