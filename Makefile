@@ -7,7 +7,7 @@ DEV_STAMP := $(VENV)/.dev
 CODE := parley services tests bench tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit check bench proto proto-baseline fmt lock fuzz clean
+.PHONY: help run test unit check bench proto proto-baseline fmt lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -51,9 +51,6 @@ check: $(DEV_STAMP) ## Format, lint, types, docstrings, protos, import rules
 
 bench: $(DEV_STAMP) ## Measure against Kamailio (Debian packages kamailio, sip-tester)
 	$(BIN)/python -m bench $(ARGS)
-
-fuzz: $(DEV_STAMP) ## Fuzz every parser for a while
-	$(BIN)/python -m fuzz.run --seconds 30 $(ARGS)
 
 proto: $(DEV_STAMP) ## Generate the Python code of proto/
 	$(BIN)/python tools/generate_proto.py
