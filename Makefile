@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run
 DEV_STAMP := $(VENV)/.dev
-CODE := parley services tests bench tools
+CODE := parley services tests bench fuzz tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit check bench proto proto-baseline fmt lock clean
+.PHONY: help run test unit check bench fuzz proto proto-baseline fmt lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ check: $(DEV_STAMP) ## Format, lint, types, docstrings, protos, import rules
 
 bench: $(DEV_STAMP) ## Measure against Kamailio (Debian packages kamailio, sip-tester)
 	$(BIN)/python -m bench $(ARGS)
+
+fuzz: $(DEV_STAMP) ## Fuzz the parsers for a while
+	$(BIN)/python -m fuzz.run --seconds 30 $(ARGS)
 
 proto: $(DEV_STAMP) ## Generate the Python code of proto/
 	$(BIN)/python tools/generate_proto.py

@@ -123,7 +123,8 @@ class StreamFramer:
         # What was searched before is not searched again, but for the line end that a read may have cut.
         head_end = buffer.find(_HEAD_END, max(at, self._scanned - 3) if at == 0 else at)
         if head_end < 0:
-            if len(buffer) - at > self._limits.head:
+            # Up to three bytes may be of the end that is awaited, and two of those count as head.
+            if len(buffer) - at - 1 > self._limits.head:
                 raise FramingError(513, "Message Head Too Large", self._salvage(buffer[at:]))
             self._scanned = len(buffer) - at
             return 0

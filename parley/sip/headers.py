@@ -63,7 +63,7 @@ def canonical_name(name: str) -> str:
     if known is None:
         lower = name.strip().lower()
         known = COMPACT.get(lower, lower)
-        if len(_CANONICAL) < _CACHE_LIMIT and len(name) <= _CACHE_NAME and name[0] not in " \t" and is_token(lower):
+        if len(_CANONICAL) < _CACHE_LIMIT and len(name) <= _CACHE_NAME and name[:1] not in " \t" and is_token(lower):
             _CANONICAL[name] = known
     return known
 

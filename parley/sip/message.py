@@ -18,6 +18,10 @@ from parley.sip.uri import Uri, parse_uri, shared_uri
 __all__ = ["MAX_CSEQ", "CSeq", "Message", "Request", "Response", "make_response", "parse_message"]
 
 
+_TO_END = " \t\r\n;"
+"""What a To may end with that a tag must not follow."""
+
+
 class Request(Message):
     """A SIP request."""
 
@@ -171,7 +175,7 @@ def make_response(
         elif key == "to":
             line = source_lines[index]
             if to_tag is not None and status != 100 and not _has_tag(request):
-                line = f"{line.rstrip()};tag={to_tag}"
+                line = f"{line.rstrip(_TO_END)};tag={to_tag}"
             lines.append(line)
             names.append(key)
         elif (record_route and key == "record-route") or (status == 100 and key == "timestamp"):

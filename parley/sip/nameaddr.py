@@ -6,9 +6,13 @@ question mark.
 
 from __future__ import annotations
 
+import re
+
 from parley.sip.errors import SipParseError
 from parley.sip.params import Params, parse_params, quote, unquote
 from parley.sip.uri import Uri, shared_uri
+
+_NOT_BARE = re.compile('[,? \\t<>"]')
 
 
 class NameAddr:
@@ -87,7 +91,7 @@ def _parse_bare(text: str) -> NameAddr:
         raise SipParseError(400, "Empty Address")
     uri_text, semicolon, params = text.partition(";")
     uri_text = uri_text.rstrip(" \t")
-    if "," in uri_text or "?" in uri_text or " " in uri_text or ":" not in uri_text:
+    if ":" not in uri_text or _NOT_BARE.search(uri_text) is not None:
         raise SipParseError(400, "Bad Address")
     return NameAddr("", uri_text, parse_params(params, "Address Parameter") if semicolon else None)
 

@@ -103,11 +103,11 @@ class Nonces:
             seen = (seen << min(count - highest, _WINDOW) | 1) & (1 << _WINDOW) - 1
             highest = count
         else:
-            bit = 1 << (highest - count)
-            if highest - count >= _WINDOW or seen & bit:
+            behind = highest - count
+            if behind >= _WINDOW or seen >> behind & 1:
                 self._counts[nonce] = state
                 return False
-            seen |= bit
+            seen |= 1 << behind
         if len(self._counts) >= _TABLE_LIMIT and nonce not in self._counts:
             self._turn(now)
         self._counts[nonce] = highest << _WINDOW | seen

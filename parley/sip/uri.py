@@ -98,7 +98,7 @@ def parse_uri(text: str) -> Uri:
             raise SipParseError(400, "Bad URI Scheme")
         if scheme == "tel":
             number, _, params = rest.partition(";")
-            if not number:
+            if not number.strip("-.()"):
                 raise SipParseError(400, "Empty tel URI")
             return Uri("tel", user=number, params=parse_params(params, "URI Parameter"))
         return Uri(scheme, host=rest)
@@ -128,9 +128,9 @@ def _parse_sip(scheme: str, rest: str) -> Uri:
     # The user part may hold ; and ? itself, so the @ is looked for first.
     userinfo, at, hostpart = rest.partition("@")
     if at:
-        if not userinfo:
-            raise SipParseError(400, "Empty User in URI")
         user, colon, secret = userinfo.partition(":")
+        if not user:
+            raise SipParseError(400, "Empty User in URI")
         if colon:
             password = secret
         _check_escapes(userinfo)

@@ -1,0 +1,22 @@
+"""One target under atheris, in a process of its own: ``python -m fuzz.child MODULE`` and options of libFuzzer."""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+from fuzz.targets import load_module
+
+
+def main() -> None:
+    """Fuzzes until something is found or the time is over."""
+    module = sys.argv.pop(1)
+    with atheris.instrument_imports(include=["parley.sip"]):
+        target = load_module(module)
+    atheris.Setup(sys.argv, target)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
