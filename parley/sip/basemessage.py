@@ -172,15 +172,16 @@ class Message:
         """Removes the first comma-separated value of a header, with its line when it was the only one there."""
         key = canonical_name(name)
         names = self._names
-        if key not in names:
-            return
-        index = names.index(key)
-        values = split_comma(self._value(index))
-        if len(values) > 1:
-            self._lines[index] = self._lines[index].partition(":")[0] + ": " + ", ".join(values[1:])
-        else:
-            del self._lines[index]
-            del names[index]
+        removed = False
+        while not removed and key in names:
+            index = names.index(key)
+            values = split_comma(self._value(index))
+            removed = bool(values)  # an empty line before it goes too
+            if len(values) > 1:
+                self._lines[index] = self._lines[index].partition(":")[0] + ": " + ", ".join(values[1:])
+            else:
+                del self._lines[index]
+                del names[index]
         self._changed(key)
 
     def replace_via(self, via: Via) -> None:

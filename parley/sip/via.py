@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parley.sip.errors import SipParseError
+from parley.sip.headers import is_token
 from parley.sip.params import Params, parse_params
 from parley.sip.uri import split_host_port
 
@@ -76,7 +77,7 @@ def parse_via(text: str) -> Via:
     params = parse_params(params_text, "Via Parameter") if semicolon else None
     if sent[:8] == "SIP/2.0/":  # as nearly every Via is
         transport_text, blank, host_text = sent[8:].partition(" ")
-        if blank and transport_text and host_text and host_text[0].isalnum():
+        if blank and host_text and host_text[0].isalnum() and is_token(transport_text):
             host, port = split_host_port(host_text)
             return Via(transport_text, host, port, params)
     return _parse_spaced(sent, params)
@@ -93,7 +94,7 @@ def _parse_spaced(sent: str, params: Params | None) -> Via:
     if len(transport) != 2:
         raise SipParseError(400, "Bad Via")
     name, version = name.strip(" \t"), version.strip(" \t")
-    if not name or not version:
+    if not (is_token(name) and is_token(version) and is_token(transport[0])):
         raise SipParseError(400, "Bad Via")
     host, port = split_host_port(transport[1].strip(" \t"))
     return Via(transport[0], host, port, params, f"{name}/{version}")

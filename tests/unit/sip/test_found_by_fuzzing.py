@@ -14,6 +14,7 @@ from parley.sip.message import Request, make_response, parse_message
 from parley.sip.nameaddr import parse_name_addr
 from parley.sip.nonce import Nonces
 from parley.sip.uri import parse_uri
+from parley.sip.via import parse_via
 
 
 def test_a_line_that_begins_with_a_colon_in_a_refused_head() -> None:
@@ -44,6 +45,21 @@ def test_a_telephone_number_of_separators_alone() -> None:
 def test_a_bare_address_with_what_none_may_hold(text: str) -> None:
     with pytest.raises(SipParseError, match=r"Bad Address|Bad Display Name"):
         parse_name_addr(text)
+
+
+def test_the_first_value_after_an_empty_line_is_removed() -> None:
+    message = parse_message(b"OPTIONS sip:x SIP/2.0\r\nRoute:\r\nRoute: ,\r\nRoute: <sip:a>, <sip:b>\r\n\r\n")
+    message.remove_first_value("Route")
+    assert message.get_all("Route") == ["<sip:b>"]
+    message.remove_first_value("Route")
+    assert "Route" not in message
+    message.remove_first_value("Route")
+
+
+@pytest.mark.parametrize("text", ['E", S/2.0/UDP h', 'SIP/2.0/U"P h', "SIP/2,0/UDP h", "S IP/2.0/UDP h"])
+def test_a_via_whose_protocol_is_no_token(text: str) -> None:
+    with pytest.raises(SipParseError, match="Bad Via"):
+        parse_via(text)
 
 
 def test_a_low_count_after_a_high_one_costs_no_memory() -> None:
