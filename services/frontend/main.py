@@ -119,7 +119,7 @@ class FrontendService:
     async def start(self) -> None:
         """Opens the ports and begins background work. Raises OSError when a port is taken."""
         context, config = self._context, self.config
-        connections = Connections(config.limits)
+        connections = Connections(config.limits, context.clock)
         bind = context.platform.bind
         files, own_ca = certificate_files(config, context.platform.data_folder, [config.advertise, *config.listen, bind])
         self._tls = ServerTls(files)
@@ -185,7 +185,7 @@ class FrontendService:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            sweep(self._flows)
+            sweep(self._flows, self._context.clock.monotonic())
             self._tls.reload_if_changed()
             for fact in self._calls.sweep(self._context.clock.wall()):
                 self._facts.publish(TOPIC, fact.call_id, fact)

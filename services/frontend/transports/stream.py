@@ -11,10 +11,10 @@ import asyncio
 import logging
 import socket
 import ssl
-import time
 from collections import Counter as Tally
 from typing import Any
 
+from parley.platform.clock import Clock
 from parley.sip.errors import FramingError
 from parley.sip.framing import KeepAlive, StreamFramer
 from parley.sip.limits import Limits
@@ -29,8 +29,9 @@ logger = logging.getLogger(__name__)
 class Connections:
     """What all stream transports count together."""
 
-    def __init__(self, limits: LimitsConfig) -> None:
+    def __init__(self, limits: LimitsConfig, clock: Clock) -> None:
         self.limits = limits
+        self.clock = clock
         self.framing = Limits(
             message=limits.message_bytes, head=min(32_768, limits.message_bytes), body=limits.message_bytes
         )
@@ -61,7 +62,6 @@ class StreamFlow(Flow, asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        "_begun",
         "_connections",
         "_counted",
         "_flows",
@@ -86,7 +86,6 @@ class StreamFlow(Flow, asyncio.Protocol):
         self._connections = connections
         self._framer = StreamFramer(connections.framing)
         self._transport: asyncio.Transport | None = None
-        self._begun = 0.0
         self._counted = False
         self._paused = False
         self._trusted_names = trusted_names
@@ -108,14 +107,14 @@ class StreamFlow(Flow, asyncio.Protocol):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if self._trusted_names:
             self.trusted = bool(self._trusted_names & certificate_names(transport.get_extra_info("peercert")))
-        self.last_seen = time.monotonic()
+        self.last_seen = self._connections.clock.monotonic()
         self._flows.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Cuts what came into messages."""
-        self.last_seen = now = time.monotonic()
+        self.last_seen = now = self._connections.clock.monotonic()
         try:
-            items = self._framer.feed(data)
+            items = self._framer.feed(data, now)
         except FramingError as error:
             self._sink.on_framing_error(error, self)
             self.close()
@@ -127,7 +126,6 @@ class StreamFlow(Flow, asyncio.Protocol):
             elif item is KeepAlive.PING:
                 self.seen_first = now
                 self.send(b"\r\n")
-        self._begun = (self._begun or now) if self._framer.buffered else 0.0
 
     def pause_writing(self) -> None:
         """The client does not read what it is sent."""
@@ -164,7 +162,8 @@ class StreamFlow(Flow, asyncio.Protocol):
     def overdue(self, now: float) -> str:
         """Why the connection should be closed; "" when it should not."""
         limits = self._connections.limits
-        if self._begun and now - self._begun > limits.message_seconds:
+        begun = self._framer.since
+        if begun is not None and now - begun > limits.message_seconds:
             return "slow_sender"
         if not self.seen_first and now - self.last_seen > limits.first_message_seconds:
             return "silent"
@@ -215,9 +214,8 @@ class StreamListener:
             self._server = None
 
 
-def sweep(flows: Flows) -> int:
-    """Closes connections that are overdue; how many. Called every few seconds."""
-    now = time.monotonic()
+def sweep(flows: Flows, now: float) -> int:
+    """Closes connections that are overdue; how many. Called every few seconds; ``now`` in monotonic seconds."""
     closed = 0
     for flow in flows:
         if isinstance(flow, StreamFlow):
