@@ -8,6 +8,7 @@ enough of it could be, else dropped; both are counted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from typing import Final
@@ -119,6 +120,9 @@ class Dispatcher:
 
     def _on_unreadable(self, error: SipParseError, flow: Flow) -> None:
         _MALFORMED.labels(str(error.status)).inc()
+        if error.message is not None:
+            with contextlib.suppress(SipParseError):  # of an unreadable Via the text alone goes back
+                note_source(error.message, flow)
         answer = answer_unreadable(error, flow)
         if answer is not None:
             flow.send(bytes(answer))

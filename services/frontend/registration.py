@@ -102,7 +102,9 @@ class Registration:
                 return Refusal(404, "Not This Domain")
             if request.cseq.method != "REGISTER":
                 return Refusal(400, "CSeq Method Does Not Match")
-            _ = request.via, request.to.uri, request.call_id, request.max_forwards
+            _ = request.via, request.call_id, request.max_forwards
+            if not request.to.uri.is_sip:
+                return Refusal(400, "To Is No SIP Address")
             if "Require" in request:
                 unknown = sorted(option_tags(request, "Require") - _SUPPORTED)
                 if unknown:

@@ -31,10 +31,16 @@ SUPPORTED: Final = frozenset({"path", "outbound", "gruu", "timer", "100rel", "re
 
 
 def answer_here(request: Request, flow: Flow) -> Response:
-    """The answer to a request whose Request-URI is the server itself (RFC 3261 sections 8.2 and 11.2)."""
+    """The answer to a request whose Request-URI is the server itself (RFC 3261 sections 8.2 and 11.2).
+
+    Raises SipParseError when a header that every request must have is absent or unreadable.
+    """
     method = request.method
     if method not in KNOWN:
         return make_response(request, 501, to_tag=flow.new_tag(), headers=(("Allow", ALLOW),))
+    _ = (request.from_, request.to, request.call_id)
+    if request.cseq.method != method:
+        return make_response(request, 400, "CSeq Method Does Not Match", to_tag=flow.new_tag())
     unknown = sorted(option_tags(request, "Require") - SUPPORTED)
     if unknown and method != "CANCEL":
         headers: tuple[tuple[str, str], ...] = (("Unsupported", ", ".join(unknown)),)
@@ -56,14 +62,12 @@ def answer_here(request: Request, flow: Flow) -> Response:
 
 
 def answer_unreadable(error: SipParseError, flow: Flow) -> Response | None:
-    """The answer to a request that was refused while it was read; None when not enough of it is known."""
+    """The answer to a request that was refused while it was read: it has those headers that the request has, as it has them.
+
+    None when nothing of a request is known, for an ACK, which is never answered, and for a request without a Via: who sent
+    that could not tell what the answer is about.
+    """
     request = error.message
-    if request is None or request.method == "ACK":
+    if request is None or request.method == "ACK" or "Via" not in request:
         return None
-    try:
-        _ = (request.via, request.from_, request.call_id)
-        if request.get("To") is None or request.get("CSeq") is None:
-            return None
-        return make_response(request, error.status, error.reason, to_tag=flow.new_tag())
-    except SipParseError:
-        return None
+    return make_response(request, error.status, error.reason, to_tag=flow.new_tag())
