@@ -49,8 +49,10 @@ check: $(DEV_STAMP) ## Format, lint, types, docstrings, protos, import rules
 	$(BIN)/python tools/check_tree.py
 	@echo "all checks passed"
 
-bench: $(DEV_STAMP) ## Measure against Kamailio (Debian packages kamailio, sip-tester)
-	$(BIN)/python -m bench $(ARGS)
+bench: $(DEV_STAMP) ## Measure against Kamailio (Debian packages kamailio, sip-tester), compiled when there is a C compiler
+	@mkdir -p build; if command -v cc >/dev/null; then $(BIN)/python tools/compile_cores.py build/compiled >build/compile.log 2>&1 || { cat build/compile.log; exit 1; }; \
+	  cd build/compiled && PYTHONPATH=. ../../$(BIN)/python -m bench $(ARGS); \
+	else echo "no C compiler: Parley is measured interpreted"; $(BIN)/python -m bench $(ARGS); fi
 
 fuzz: $(DEV_STAMP) ## Fuzz the parsers for a while
 	$(BIN)/python -m fuzz.run --seconds 30 $(ARGS)

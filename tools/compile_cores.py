@@ -1,4 +1,4 @@
-"""Compiles the protocol cores with mypyc into a copy of the tree: the same source, faster.
+"""Compiles the protocol cores and the hot paths of the services with mypyc into a copy of the tree: the same source, faster.
 
 ``python tools/compile_cores.py build/compiled`` makes it; run Parley from there (``cd build/compiled && python -m
 parley.cli.main run``). Needs a C compiler. The tests pass against either.
@@ -10,7 +10,17 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CORES = ("parley/sip/*.py", "parley/sip/transaction/*.py", "parley/sip/proxy/*.py", "parley/ntlm/*.py")
+CORES = (
+    "parley/sip/*.py", "parley/sip/transaction/*.py", "parley/sip/proxy/*.py", "parley/ntlm/*.py",
+    "parley/platform/telemetry/counters.py",
+    # what every message passes
+    "parley/platform/rpc/batch.py", "parley/platform/store/link.py", "parley/platform/store/scripts.py",
+    "services/frontend/authentication.py", "services/frontend/registration.py", "services/frontend/dispatcher.py",
+    "services/frontend/limits.py", "services/frontend/credentials.py", "services/frontend/flows.py",
+    "services/frontend/responses.py", "services/frontend/transports/udp.py",
+    "services/registrar/service.py", "services/registrar/repository.py", "services/registrar/bindings.py",
+    "services/registrar/keys.py",
+)  # fmt: skip
 
 SETUP = """
 from pathlib import Path

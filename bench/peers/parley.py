@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.cpu import process_tree
 from bench.peers.base import wait_udp
+from parley.sip import message
 from tests.support.parley_server import PASSWORD, ParleyCluster, ParleyServer, quiet_limits
 
 __all__ = ["PASSWORD", "Parley", "ParleyPair"]
@@ -16,10 +17,15 @@ __all__ = ["PASSWORD", "Parley", "ParleyPair"]
 DIGEST = {"algorithms": ["MD5"]}
 
 
+COMPILED = (message.__file__ or "").endswith(".so")
+"""Whether the bench runs in a tree that `tools/compile_cores.py` made."""
+NAME = "Parley, compiled" if COMPILED else "Parley"
+
+
 class Parley:
     """One process with all services and its Valkey, as ``parley run`` starts it."""
 
-    label = "Parley"
+    label = NAME
 
     def __init__(self, folder: Path, *, users: Sequence[str]) -> None:
         self._users = users
@@ -49,7 +55,7 @@ class Parley:
 class ParleyPair:
     """Two front ends, one registrar, one address book, one Valkey."""
 
-    label = "Parley, two front ends"
+    label = f"{NAME}, two front ends"
 
     def __init__(self, folder: Path, users: Sequence[str]) -> None:
         self._users = users

@@ -13,10 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client import Counter
-
 from parley.platform.clock import Clock
 from parley.platform.rpc.errors import RpcError, sip_status
+from parley.platform.telemetry.counters import FastCounter
 from parley.proto.addressbook.v1.addressbook_pb2 import Credentials
 from parley.sip.digest import (
     MD5,
@@ -39,7 +38,7 @@ from services.frontend.proxying.wiring import Identity, Refusal
 
 logger = logging.getLogger(__name__)
 
-_RESULTS = Counter("parley_frontend_authentications_total", "Requests judged, by outcome", ["outcome"])
+_RESULTS = FastCounter("parley_frontend_authentications_total", "Requests judged, by outcome", ["outcome"])
 
 _MAX_DELAY_S: Final = 8.0
 

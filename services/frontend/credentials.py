@@ -11,15 +11,15 @@ from collections.abc import Callable
 from typing import Final
 
 from grpc import StatusCode
-from prometheus_client import Counter
 
 from parley.platform.clock import Clock
 from parley.platform.events.api import Event
 from parley.platform.rpc.batch import BatchClient
 from parley.platform.rpc.errors import RpcError
+from parley.platform.telemetry.counters import FastCounter
 from parley.proto.addressbook.v1.addressbook_pb2 import Credentials, CredentialsLookup, CredentialsResult
 
-_LOOKUPS = Counter("parley_frontend_credential_lookups_total", "Credential look-ups, by where they were answered", ["from_"])
+_LOOKUPS = FastCounter("parley_frontend_credential_lookups_total", "Credential look-ups, by who answered", ["from_"])
 
 _LIMIT: Final = 100_000
 

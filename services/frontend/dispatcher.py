@@ -16,6 +16,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from parley.platform.clock import Clock
+from parley.platform.telemetry.counters import FastCounter
 from parley.sip.errors import SipParseError
 from parley.sip.limits import Limits
 from parley.sip.message import Request, Response, make_response, parse_message
@@ -29,7 +30,7 @@ from services.frontend.responses import answer_here, answer_unreadable
 
 logger = logging.getLogger(__name__)
 
-_MESSAGES = Counter("parley_frontend_messages_total", "SIP messages received, by method or 'response'", ["method"])
+_MESSAGES = FastCounter("parley_frontend_messages_total", "SIP messages received, by method or 'response'", ["method"])
 _MALFORMED = Counter("parley_frontend_malformed_total", "Messages that are no SIP, by status", ["status"])
 
 _COUNTED: Final = (

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from grpc import StatusCode
-from prometheus_client import Counter
 
 from parley.platform.clock import Clock
 from parley.platform.rpc.batch import batch_handler
 from parley.platform.rpc.errors import RpcError
 from parley.platform.store.errors import StoreError, StoreTimeout
+from parley.platform.telemetry.counters import FastCounter
 from parley.platform.telemetry.tracing import NO_SPAN, Span, Tracer
 from parley.proto.registrar.v1 import registrar_pb2 as pb
 from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarServicer
@@ -23,8 +23,8 @@ from services.registrar.config import RegistrarConfig
 from services.registrar.edges import EdgeLeases
 from services.registrar.repository import BindingRepository, Change, ChangeResult, Place
 
-_UPDATES = Counter("parley_registrar_updates_total", "REGISTER requests applied, by outcome", ["outcome"])
-_LOOKUPS = Counter("parley_registrar_lookups_total", "Look-ups, by whether bindings were found", ["found"])
+_UPDATES = FastCounter("parley_registrar_updates_total", "REGISTER requests applied, by outcome", ["outcome"])
+_LOOKUPS = FastCounter("parley_registrar_lookups_total", "Look-ups, by whether bindings were found", ["found"])
 _OUTCOMES = {1: "ok", 2: "interval_too_brief", 3: "too_many_bindings", 4: "out_of_order"}
 
 

@@ -21,10 +21,11 @@ from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 from grpc import StatusCode
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
 from parley.platform.rpc.errors import RpcError
 from parley.platform.rpc.streams import MAX_BATCH, Backoff, ClientStream, Method, ServerStream, StreamOpener, method_of
+from parley.platform.telemetry.counters import FastCounter
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ MAX_HELD: Final = 20_000
 _SWEEP_S: Final = 0.05
 _ROTATE_S: Final = 30.0
 
-_ITEMS = Counter("parley_rpc_batch_items_total", "Items of batched calls by outcome", ["method", "outcome"])
+_ITEMS = FastCounter("parley_rpc_batch_items_total", "Items of batched calls by outcome", ["method", "outcome"])
 _SERVED = Histogram("parley_rpc_batch_duration_seconds", "Time to serve a batch", ["method"])
 
 
