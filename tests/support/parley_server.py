@@ -104,9 +104,9 @@ class Node:
             cwd=Path(__file__).parents[2],
         )  # fmt: skip
 
-    async def create_users(self, names: Sequence[str], password: str = PASSWORD) -> None:
-        """Adds users of the domain."""
-        rows = "".join(f"{name}@{DOMAIN},{name},{password},\n" for name in names)
+    async def create_users(self, names: Sequence[str], password: str = PASSWORD, domain: str = DOMAIN) -> None:
+        """Adds users of a domain."""
+        rows = "".join(f"{name}@{domain},{name},{password},\n" for name in names)
         path = self.folder / "users.csv"
         path.write_text("address,display_name,password,login_names\n" + rows)
         done = await self.parley("user", "import", str(path))
