@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from tests.support.jaeger import Jaeger, jaeger_missing
 from tests.support.kafka import Kafka, kafka_missing
 from tests.support.parley_server import PASSWORD, ParleyServer
 from tests.support.valkey import Valkey, ValkeyCluster, ValkeySentinel
+
+LEFT_BY_AIOKAFKA = ("Unclosed AIOKafkaConnection", "unclosed transport", "unclosed <socket", "loop is closed")
+"""It leaves connections of a broker that was ended to the garbage collector."""
 
 
 def _require(problem: str | None) -> None:
@@ -47,6 +51,14 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
 
 
 @pytest.fixture(autouse=True)
+def _garbage_is_found_where_it_is_made(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test left open is told of in that test. The first fixture, so that it is the last one to end."""
+    yield
+    if "/unit/" not in str(request.node.path):
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
 def _needed_tools(request: pytest.FixtureRequest) -> None:
     """Looks at the markers of a test before it runs."""
     from tests.support.baresip import baresip_missing
@@ -69,13 +81,13 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-async def _clients_are_closed() -> AsyncIterator[None]:
+async def _clients_are_closed(_garbage_is_found_where_it_is_made: None) -> AsyncIterator[None]:
     """Closes what a test left open."""
     from tests.support.sip_client import OPEN
 
     yield
     while OPEN:
-        OPEN.pop().close()
+        await OPEN.pop().abort()
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +153,10 @@ async def parley_server(tmp_path: Path) -> AsyncIterator[ParleyServer]:
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """Tests that start servers and phones run after the quick ones, whatever the random order."""
     items.sort(key=lambda item: 0 if "/unit/" in str(item.path) else 1)
+    for item in items:
+        if item.get_closest_marker("kafka") or "kafka" in item.fixturenames:
+            for message in LEFT_BY_AIOKAFKA:
+                item.add_marker(pytest.mark.filterwarnings(f"ignore:{message}:ResourceWarning"))
 
 
 __all__ = ["PASSWORD"]

@@ -34,6 +34,7 @@ class SipClient:
         self._cseq = count(1)
         self._write: Callable[[bytes], None] = lambda _: None
         self._close: Callable[[], None] = lambda: None
+        self._abort: Callable[[], None] = self.closed.set
 
     async def connect(self, port: int) -> Self:
         """Opens the socket towards a port on 127.0.0.1."""
@@ -53,15 +54,21 @@ class SipClient:
             self._opened(stream, stream.write)
         return self
 
-    def _opened(self, transport: asyncio.BaseTransport, write: Callable[[bytes], None]) -> None:
+    def _opened(self, transport: asyncio.WriteTransport | asyncio.DatagramTransport, write: Callable[[bytes], None]) -> None:
         self._write = write
         self._close = transport.close
+        self._abort = transport.abort
         OPEN.append(self)
         self.local = transport.get_extra_info("sockname")[:2]
 
     def close(self) -> None:
         """Closes the socket."""
         self._close()
+
+    async def abort(self) -> None:
+        """Closes the socket at once, and waits until it is."""
+        self._abort()
+        await self.closed.wait()
 
     def send(self, data: bytes) -> None:
         """Sends bytes as they are."""
@@ -231,6 +238,9 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         pass
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._client.closed.set()
 
 
 class _Stream(asyncio.Protocol):
