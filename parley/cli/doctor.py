@@ -16,9 +16,9 @@ from cryptography import x509
 
 from parley.cli.errors import Exit
 from parley.cli.session import Options, run_file, settings_of, show_json, show_table
-from parley.platform.config import PlatformConfig, RedisConfig, Settings
+from parley.platform.config import ConfigError, PlatformConfig, RedisConfig, Settings
 from parley.platform.rpc.errors import RpcError
-from parley.platform.rpc.host import RpcHost
+from parley.platform.rpc.host import MutualTls, RpcHost
 from parley.platform.store.client import Store
 from parley.platform.store.errors import StoreError
 from parley.proto.addressbook.v1.addressbook_pb2 import ListUsersRequest
@@ -125,7 +125,10 @@ async def _redis(platform: PlatformConfig, running: dict[str, Any]) -> list[Find
         if not running:
             return [Finding("Redis", OK, "the bundled Valkey starts with `parley run`")]
         config = config.model_copy(update={"url": f"unix://{platform.data_folder}/valkey/valkey.sock"})
-    store = Store(config)
+    try:
+        store = Store(config)
+    except ConfigError as error:
+        return [Finding("Redis", FAIL, "; ".join(error.problems), "correct it in the configuration")]
     try:
         begun = time.perf_counter()
         await store.execute("PING", key="x")
@@ -148,7 +151,7 @@ async def _services(options: Options, platform: PlatformConfig, running: dict[st
     target = options.target or next(iter(running.get("rpc", [])), None)
     if target is None and not platform.rpc.targets:
         return [Finding("services", WARN, "no running Parley was found", "start it with `parley run`")]
-    host = RpcHost(targets=platform.rpc.targets)
+    host = RpcHost(targets=platform.rpc.targets, tls=MutualTls.of(platform.rpc.tls))
     findings = []
     try:
         registrar = host.channel("parley.registrar.v1.Registrar", target).stub(RegistrarStub)

@@ -71,13 +71,9 @@ def call(options: Options, work: Callable[[RpcHost, str | None], Awaitable[Resul
             "no running Parley was found", Exit.UNAVAILABLE,
             f"start one with `parley run` (data folder {platform.data_folder}), or name one with --target",
         )  # fmt: skip
-    tls = platform.rpc.tls
 
     async def main() -> ResultT:
-        host = RpcHost(
-            targets=platform.rpc.targets,
-            tls=MutualTls(tls.certificate, tls.key, tls.ca) if tls is not None else None,
-        )
+        host = RpcHost(targets=platform.rpc.targets, tls=MutualTls.of(platform.rpc.tls))
         try:
             return await work(host, target)
         finally:

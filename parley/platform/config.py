@@ -10,11 +10,12 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 SHORT_NAMES: Final[dict[str, tuple[str, str]]] = {
     "PARLEY_BIND": ("platform", "bind"),
@@ -44,12 +45,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
+def is_local(address: str) -> bool:
+    """Whether an address to listen on is reached from this machine alone: unix:/path, or a loopback host:port."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return address.startswith("unix:") or ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class RpcTls(Section):
     """Mutual TLS between services."""
 
     certificate: Path = Field(description="PEM file with this process's certificate")
     key: Path = Field(description="PEM file with its key")
     ca: Path = Field(description="PEM file with the CA that signed the certificates of all services")
+    server_name: str = Field(
+        default="",
+        description="Name that the certificates of other processes must have; empty: the one they are reached by",
+    )
 
 
 class RpcConfig(Section):
@@ -61,6 +75,21 @@ class RpcConfig(Section):
         default={}, description="Where other services are, by name: registrar: dns:///parley-registrar:9090"
     )
     tls: RpcTls | None = Field(default=None, description="Certificates for mutual TLS; none: no TLS")
+    allow_plaintext: bool = Field(
+        default=False,
+        description="Serve without TLS beyond loopback too: anybody who reaches the port can do anything",
+    )
+
+    @model_validator(mode="after")
+    def _is_not_open_to_anybody(self) -> RpcConfig:
+        if self.tls is None and not self.allow_plaintext:
+            for address in self.listen:
+                if not is_local(address):
+                    raise ValueError(
+                        f"{address} would take calls of anybody, unencrypted: set platform.rpc.tls, "
+                        "or platform.rpc.allow_plaintext where nobody else reaches it"
+                    )
+        return self
 
 
 class RedisConfig(Section):

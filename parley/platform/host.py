@@ -105,11 +105,10 @@ class Process:
             self._valkey = BundledValkey(self._data / "valkey")
             redis = redis.model_copy(update={"url": await self._valkey.start()})
         listen = list(platform.rpc.listen) or [f"unix:{self._data / SOCKET}"]
-        tls = platform.rpc.tls
         self._rpc = RpcHost(
             listen=listen,
             targets=platform.rpc.targets,
-            tls=MutualTls(tls.certificate, tls.key, tls.ca) if tls is not None else None,
+            tls=MutualTls.of(platform.rpc.tls),
             tracer=self._tracing.tracer("rpc"),
         )
         clock = SystemClock()

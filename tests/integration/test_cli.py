@@ -151,6 +151,36 @@ def test_exit_codes_and_hints_when_nothing_runs(tmp_path: Path) -> None:
     assert parley("no-such-command").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"PARLEY_PLATFORM_REDIS__URL": "http://x:Secret-1@h"}, "platform.redis.url: not a Redis URL; write redis://host"),
+        ({"PARLEY_PLATFORM_REDIS__URL": "redis://h:port/0"}, "platform.redis.url: not a Redis URL; write redis://host"),
+        ({"PARLEY_PLATFORM_REDIS__SENTINELS": "[h]"}, "platform.redis.sentinels: 'h' is not host:port"),
+    ],
+)
+def test_doctor_finds_what_is_wrong_with_the_address_of_redis(
+    tmp_path: Path, variables: dict[str, str], problem: str
+) -> None:
+    done = parley("--json", "doctor", PARLEY_DATA=str(tmp_path), **variables)
+    assert (done.returncode, done.stderr) == (1, "")
+    (found,) = (finding for finding in json.loads(done.stdout) if finding["what"] == "Redis")
+    assert found["state"] == "fail"
+    assert found["detail"].startswith(problem)
+    assert found["next_step"]
+    assert "Secret-1" not in done.stdout
+
+
+def test_calls_between_services_are_not_served_unencrypted_to_others(tmp_path: Path) -> None:
+    file = tmp_path / "parley.yaml"
+    file.write_text("platform: {metrics_port: 0, rpc: {listen: ['0.0.0.0:0']}}\n")
+    refused = parley("--config", str(file), "run", PARLEY_DATA=str(tmp_path))
+    assert refused.returncode == 5
+    told = refused.stderr.replace("\n", " ")
+    assert "platform.rpc: 0.0.0.0:0 would take calls of anybody, unencrypted: set platform.rpc.tls, or" in told
+    assert not (tmp_path / "valkey").exists(), "nothing was started"
+
+
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     import socket
 

@@ -62,13 +62,6 @@ async def established(caller: SipClient, callee: SipClient) -> tuple[Request, Re
     return invite, incoming, answer
 
 
-async def hang_up(caller: SipClient, callee: SipClient, invite: Request, answer: Response) -> None:
-    """The caller ends the call; a front end waits for its calls before it ends."""
-    caller.send(bytes(caller.in_dialog("BYE", invite, answer)))
-    callee.answer(await callee.expect("BYE"), 200)
-    assert (await caller.response()).status == 200
-
-
 async def test_call_between_phones_on_different_front_ends_and_back(shared: ParleyCluster) -> None:
     alice = await registered(shared, "alice", 0, "tcp")
     bob = await registered(shared, "bob", 1, "tls")
@@ -86,7 +79,7 @@ async def test_call_between_phones_on_different_front_ends_and_back(shared: Parl
     assert (await bob.response()).status == 200
     bob.send(bytes(bob.in_dialog_of_callee("ACK", incoming)))
     await alice.expect("ACK")
-    await hang_up(alice, bob, invite, answer)
+    await alice.hang_up(bob, invite, answer)
     await leave(alice, bob)
 
 
@@ -107,7 +100,7 @@ async def test_fork_to_three_devices_on_both_front_ends(shared: ParleyCluster) -
         loser.answer(cancel, 200)
         loser.answer(incoming, 487, to_tag=loser.transport)
         await loser.expect("ACK")
-    await hang_up(alice, devices[1], invite, answer)
+    await alice.hang_up(devices[1], invite, answer)
     await leave(*devices)
 
 
@@ -207,7 +200,7 @@ async def test_binding_whose_flow_died_is_passed_over(own: ParleyCluster) -> Non
         return listing.stdout.count('"aor"') == 1
 
     await eventually(swept, timeout=20, what="the dead front end's binding is taken away")
-    await hang_up(alice, living, invite, answer)
+    await alice.hang_up(living, invite, answer)
 
 
 async def test_acknowledged_register_survives_kill_of_any_process(own: ParleyCluster) -> None:
@@ -303,7 +296,7 @@ async def test_drain_sends_new_work_away_and_lets_calls_end(own: ParleyCluster) 
     await eventually(taken, what="the drain is cancelled")
     own.front_ends[0].signal(signal.SIGTERM)
     await eventually(refused, what="it drains again")
-    await hang_up(alice, bob, invite, answer)
+    await alice.hang_up(bob, invite, answer)
 
     async def ended() -> bool:
         return own.front_ends[0].exit_code == 0

@@ -104,6 +104,7 @@ async def test_one_call_across_two_front_ends_is_one_trace(cluster: ParleyCluste
     ]  # fmt: skip
     assert {span.tags["parley.edge"] for span in spans if span.name.startswith("edge.deliver")} == {"edge-1"}
     check_contract(spans)
+    await alice.hang_up(bob, invite, answer)
     for client in (alice, bob):
         client.close()
 

@@ -217,6 +217,12 @@ class SipClient:
         request.set("To", answer.get("To") or "")
         return request
 
+    async def hang_up(self, callee: SipClient, invite: Request, answer: Response) -> None:
+        """Ends an answered call of ours; a front end waits for its calls before it ends."""
+        self.send(bytes(self.in_dialog("BYE", invite, answer)))
+        callee.answer(await callee.expect("BYE"), 200)
+        assert (await self.response()).status == 200
+
     def in_dialog_of_callee(self, method: str, invite: Request, *, cseq: int = 1) -> Request:
         """A request of the callee within the dialog of an INVITE it answered with tag "t"."""
         contacts = invite.contacts

@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
+from parley.platform.config import RpcTls, is_local
 from parley.platform.rpc.channels import OPTIONS, Channel, remote_channel
 from parley.platform.rpc.health import LIVENESS, READINESS, Health
 from parley.platform.rpc.interceptors import ServerInterceptor
@@ -39,6 +39,13 @@ class MutualTls:
     ca: Path
     server_name: str = ""
     """Name that certificates of others must have, for peers that are reached by their IP address; "": the target's."""
+
+    @classmethod
+    def of(cls, config: RpcTls | None) -> MutualTls | None:
+        """As ``platform.rpc.tls`` says; None without it."""
+        if config is None:
+            return None
+        return cls(config.certificate.expanduser(), config.key.expanduser(), config.ca.expanduser(), config.server_name)
 
     def server(self) -> grpc.ServerCredentials:
         """Credentials that demand a certificate of the caller; files that changed are read again."""
@@ -172,7 +179,7 @@ class RpcHost:
             if self._tls is not None:
                 port = server.add_secure_port(address, self._tls.server())
             else:
-                if not _is_loopback(address):
+                if not is_local(address):
                     logger.warning("%s takes calls of anybody, unencrypted: set platform.rpc.tls", address)
                 port = server.add_insecure_port(address)
         except RuntimeError as error:
@@ -204,11 +211,3 @@ def _leave(servicer: Any) -> None:
         method = method_of(handler)
         if method is not None:
             method.leave()
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -35,14 +35,21 @@ _REFRESH_S: Final = 0.25
 
 
 def parse_url(url: str, password: str = "") -> Address:
-    """``redis://[user][:password@]host:port/db`` or ``unix:///path``. Raises ValueError."""
+    """``redis://[user][:password@]host:port/db`` or ``unix:///path``. Raises ValueError, which does not hold the URL."""
+    try:
+        return _parse_url(url, password)
+    except ValueError:
+        raise ValueError("not a Redis URL; write redis://host:port/0 or unix:///path") from None
+
+
+def _parse_url(url: str, password: str) -> Address:
     parts = urlsplit(url)
     secret = unquote(parts.password or "") or password
     user = unquote(parts.username or "")
     if parts.scheme == "unix":
         return Address(path=parts.path, password=secret, user=user)
     if parts.scheme != "redis" or not parts.hostname:
-        raise ValueError(f"not a Redis URL: {url!r}; write redis://host:port/0 or unix:///path")
+        raise ValueError("another scheme, or no host")
     database = parts.path.strip("/")
     return Address(parts.hostname, parts.port or 6379, password=secret, database=int(database or 0), user=user)
 

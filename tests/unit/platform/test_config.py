@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from pydantic import ValidationError
 
 from parley.ntlm.md4 import md4, nt_hash
-from parley.platform.config import ConfigError, PlatformConfig, Settings
+from parley.platform.config import ConfigError, PlatformConfig, RpcConfig, RpcTls, Settings
 from parley.platform.host import config_models, load_settings
 from parley.platform.keys import derive_key, load_or_create_master_key, parse_master_key
 from parley.platform.telemetry.logs import JsonFormatter
@@ -30,10 +31,10 @@ def settings(tmp_path: Path, text: str = "", **environ: str) -> Settings:
 
 def test_environment_overrides_the_file_and_nests(tmp_path: Path) -> None:
     found = settings(
-        tmp_path, "platform: {metrics_port: 1, rpc: {listen: ['a:1']}}", PARLEY_PLATFORM_METRICS_PORT="2",
+        tmp_path, "platform: {metrics_port: 1, rpc: {listen: ['localhost:1']}}", PARLEY_PLATFORM_METRICS_PORT="2",
         PARLEY_PLATFORM_RPC__TARGETS="{registrar: 'r:1'}", PARLEY_BIND="0.0.0.0", PARLEY_PLATFORM_REDIS__URL="redis://h",
     ).section("platform", PlatformConfig)  # fmt: skip
-    assert (found.metrics_port, found.bind, found.rpc.listen) == (2, "0.0.0.0", ["a:1"])
+    assert (found.metrics_port, found.bind, found.rpc.listen) == (2, "0.0.0.0", ["localhost:1"])
     assert (found.rpc.targets, found.redis.url) == ({"registrar": "r:1"}, "redis://h")
 
 
@@ -52,6 +53,20 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, environ: dict[str, str
     with pytest.raises(ConfigError) as wrong:
         settings(tmp_path, text, **environ).section("platform", PlatformConfig)
     assert problem in str(wrong.value)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "parley-registrar:1", "1", ":1"])
+def test_calls_are_not_taken_from_others_unencrypted_unless_allowed(address: str) -> None:
+    tls = {"certificate": "a", "key": "b", "ca": "c"}
+    with pytest.raises(ValidationError, match=r"would take calls of anybody, unencrypted: set platform\.rpc\.tls"):
+        RpcConfig(listen=["127.0.0.1:1", address])
+    for allowed in (RpcConfig(listen=[address], allow_plaintext=True), RpcConfig(listen=[address], tls=RpcTls(**tls))):
+        assert allowed.listen == [address]
+
+
+def test_calls_are_taken_unencrypted_from_this_machine() -> None:
+    here = ["unix:/run/parley.sock", "127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "localhost:1"]
+    assert RpcConfig(listen=here).listen == here
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
