@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
+from parley.platform.applications.host import ApplicationHost
 from parley.platform.clock import SystemClock
 from parley.platform.config import ConfigError, PlatformConfig, Section, Settings
 from parley.platform.events.factory import make_event_bus
@@ -111,6 +112,7 @@ class Process:
             tls=MutualTls.of(platform.rpc.tls),
             tracer=self._tracing.tracer("rpc"),
         )
+        applications = ApplicationHost(self._rpc)
         clock = SystemClock()
         master = platform.master_key.get_secret_value()
         try:
@@ -124,7 +126,9 @@ class Process:
             bus = make_event_bus(platform.events, store, clock, tracer)
             self._stores.append(store)
             self._buses.append(bus)
-            context = ServiceContext(self.settings, platform, clock, store, bus, self._rpc, tracer, key, self._tasks)
+            context = ServiceContext(
+                self.settings, platform, clock, store, bus, self._rpc, applications, tracer, key, self._tasks
+            )
             self.services.append(classes[name](context))
         for service in self.services:
             service.register()

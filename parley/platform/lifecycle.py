@@ -19,6 +19,7 @@ from parley.platform.clock import Clock
 from parley.platform.config import PlatformConfig, Settings
 
 if TYPE_CHECKING:
+    from parley.platform.applications.host import ApplicationHost
     from parley.platform.events.api import EventBus
     from parley.platform.rpc.host import RpcHost
     from parley.platform.store.client import Store
@@ -64,6 +65,7 @@ class ServiceContext:
     store: Store
     events: EventBus
     rpc: RpcHost
+    applications: ApplicationHost
     tracer: Tracer
     master_key: bytes
     tasks: Tasks

@@ -11,13 +11,13 @@ from typing import Any
 
 from grpc import StatusCode
 
+from parley.platform.applications.messages import sip_message
 from parley.platform.rpc.duplex import DuplexClient
 from parley.platform.rpc.errors import RpcError, sip_status
 from parley.proto.sip.v1.application_pb2 import ApplicationRequest, ApplicationResponse
 from parley.sip.errors import SipParseError
 from parley.sip.message import Response, parse_message
 from services.frontend.proxying.context import ProxiedRequest
-from services.frontend.proxying.peers import sip_message
 from services.frontend.proxying.wiring import Identity
 
 logger = logging.getLogger(__name__)
@@ -43,11 +43,13 @@ class Applications:
             except ValueError as error:
                 logger.error("%s", error)
                 raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
-        item = ApplicationRequest(traceparent=proxied.span.traceparent, user_aor=who.aor)
+        item = ApplicationRequest(
+            traceparent=proxied.span.traceparent, application=application, user_aor=who.aor, user_name=who.display_name
+        )
         item.message.CopyFrom(sip_message(proxied.request))
         item.flow.edge_uid = self._edge_uid
         item.flow.connection_id = proxied.flow.connection_id
-        exchange = _Exchange(proxied, client)
+        exchange = _Exchange(proxied, client, application)
         exchange.id = client.open(item, exchange.on_event)
         proxied.on_cancelled = exchange.cancel
 
@@ -60,8 +62,9 @@ class Applications:
 class _Exchange:
     """One request at an application."""
 
-    def __init__(self, proxied: ProxiedRequest, client: ApplicationClient) -> None:
+    def __init__(self, proxied: ProxiedRequest, client: ApplicationClient, application: str) -> None:
         self.id = 0
+        self._application = application
         self._proxied = proxied
         self._client = client
 
@@ -95,6 +98,6 @@ class _Exchange:
 
     def cancel(self, cancel: Any) -> None:
         """The caller gave up; the application answers the request 487."""
-        item = ApplicationRequest(id=self.id, cancel=True)
+        item = ApplicationRequest(id=self.id, application=self._application, cancel=True)
         item.message.CopyFrom(sip_message(cancel))
         self._client.send(item)

@@ -38,6 +38,10 @@ _COUNTED: Final = (
 )  # fmt: skip
 
 
+_ROUTED: Final = ("ACK", "CANCEL", "SERVICE")
+"""Requests to the server itself that the proxy deals with all the same: an application may serve them."""
+
+
 class Dispatcher:
     """See `services.frontend.transports.sink.MessageSink`."""
 
@@ -96,7 +100,7 @@ class Dispatcher:
         if self.draining and method == "INVITE" and request.to_tag is None:
             self._send_away(request, flow)
             return
-        if method not in ("ACK", "CANCEL") and self._is_for_server(request):
+        if method not in _ROUTED and self._is_for_server(request):
             flow.send(bytes(answer_here(request, flow)))
             return
         self._proxy.handle(request, flow)

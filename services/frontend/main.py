@@ -45,7 +45,7 @@ from services.frontend.proxying.vias import Branches
 from services.frontend.proxying.wiring import Addresses
 from services.frontend.registration import Registration
 from services.frontend.responses import answer_here
-from services.frontend.routing import Destination, RouteRow, RoutingTable
+from services.frontend.routing import APPLICATION_ROWS, Destination, RouteRow, RoutingTable
 from services.frontend.service import EdgeSurface
 from services.frontend.transports.connector import OutgoingConnections
 from services.frontend.transports.stream import Connections, sweep
@@ -153,7 +153,7 @@ class FrontendService:
         self.proxy = ProxyCore(
             edge_uid=self.edge_uid, driver=self._driver, clock=context.clock, flows=self._flows, local=self._local,
             peers=self._peers, addresses=self._addresses, authenticator=self._authenticator,
-            directory=self._directory, table=RoutingTable(config.domains, _rows(config)), loops=self._loops,
+            directory=self._directory, table=RoutingTable(config.domains, self._rows()), loops=self._loops,
             calls=self._calls, facts=self._facts, tracer=context.tracer, spawn=context.tasks.once,
             applications=self._applications, outside=outside, answer_here=answer_here, timer_c=config.timer_c,
         )  # fmt: skip
@@ -197,16 +197,23 @@ class FrontendService:
 
     def _connect_application(self, name: str) -> ApplicationClient:
         target = self._context.platform.rpc.targets.get(name)
-        if not target:
+        here = name in self._context.applications
+        if not target and not here:
             raise ValueError(f"the application {name} has no address; set platform.rpc.targets.{name}")
         service = "parley.sip.v1.Application"
-        channel = self._context.rpc.channel(service, target)
+        channel = self._context.rpc.channel(service, None if here else target)
         return DuplexClient(channel, f"/{service}/Handle", application_pb2.HandleRequest, application_pb2.HandleResponse)
+
+    def _rows(self) -> list[RouteRow]:
+        """The rows of applications: those of the configuration, then the usual ones of applications that are there."""
+        targets, here = self._context.platform.rpc.targets, self._context.applications
+        usual = [row for row in APPLICATION_ROWS if row.application in here or row.application in targets]
+        return [*_configured(self.config), *usual]
 
     def _new_deliveries(self) -> Deliveries:
         return Deliveries(
             self.edge_uid, self._flows, self._local, self._addresses, Branches(self._loops), self._context.tracer,
-            self.proxy.note_dialog_request,
+            self.proxy.note_dialog_request, self.proxy.handle,
         )  # fmt: skip
 
     async def drain(self, seconds: float) -> None:
@@ -273,7 +280,7 @@ def _kept_uid(data: Path) -> str:
     return uid
 
 
-def _rows(config: FrontendConfig) -> list[RouteRow]:
+def _configured(config: FrontendConfig) -> list[RouteRow]:
     """The configured part of the routing table."""
     return [
         RouteRow(

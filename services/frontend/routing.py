@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from parley.sip.uri import Uri
 
@@ -42,9 +43,12 @@ class RouteRow:
     user: str = ""
     """Regular expression for the whole user part; "" fits all, also no user at all."""
     has_user: bool | None = None
+    content_types: frozenset[str] = frozenset()
 
-    def fits(self, method: str, event: str, uri: Uri, domain: str) -> bool:
-        """Whether the row takes a request; ``event`` and ``domain`` are in lower case."""
+    def fits(self, method: str, event: str, uri: Uri, domain: str, content_type: str = "") -> bool:
+        """Whether the row takes a request; ``event``, ``domain`` and ``content_type`` are in lower case."""
+        if self.content_types and content_type not in self.content_types:
+            return False
         if self.methods and method not in self.methods:
             return False
         if self.events and event not in self.events:
@@ -58,6 +62,30 @@ class RouteRow:
             if not value.lower().startswith(self.opaque):
                 return False
         return not self.user or re.fullmatch(self.user, uri.user or "") is not None
+
+
+_APPLICATION = Destination.APPLICATION
+
+APPLICATION_ROWS: Final = (
+    # what an application named itself in a Contact or a GRUU of its own
+    RouteRow(_APPLICATION, "conference", opaque="app:conf:"),
+    RouteRow(_APPLICATION, "presence", opaque="app:presence"),
+    RouteRow(_APPLICATION, "messaging", opaque="app:messaging"),
+    # presence, contacts and settings of a user
+    RouteRow(
+        _APPLICATION, "presence", methods=frozenset({"SUBSCRIBE"}), has_user=True,
+        events=frozenset({
+            "presence", "presence.winfo", "dialog", "message-summary", "presence.wpending",
+            "vnd-microsoft-roaming-contacts", "vnd-microsoft-roaming-self", "vnd-microsoft-roaming-acl",
+            "vnd-microsoft-provisioning", "vnd-microsoft-provisioning-v2",
+        }),
+    ),
+    RouteRow(_APPLICATION, "presence", methods=frozenset({"PUBLISH"}), events=frozenset({"presence"})),
+    RouteRow(_APPLICATION, "presence", methods=frozenset({"SERVICE"}), has_user=True),
+    # search in the directory
+    RouteRow(_APPLICATION, "search", methods=frozenset({"SERVICE"}), has_user=False),
+)  # fmt: skip
+"""Applications of Parley itself; a row is in force when its application runs here or has a target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +110,15 @@ class RoutingTable:
             RouteRow(Destination.OUTSIDE),
         )
 
-    def route(self, method: str, event: str, uri: Uri, own_addresses: frozenset[str] = frozenset()) -> Route:
+    def route(
+        self, method: str, event: str, uri: Uri, own_addresses: frozenset[str] = frozenset(), content_type: str = ""
+    ) -> Route:
         """Where a request goes. ``own_addresses``: hosts under which clients reach this server without its domain."""
         domain = (uri.host or "").lower()
         if domain in own_addresses and not uri.user:
             return Route(Destination.SERVER)
         for row in self.rows:
-            if row.fits(method, event, uri, domain):
+            if row.fits(method, event, uri, domain, content_type):
                 aor = f"sip:{uri.user}@{domain}" if row.destination is Destination.USER else ""
                 return Route(row.destination, row.application, aor)
         return Route(Destination.SERVER)

@@ -164,19 +164,19 @@ class ParleyCluster:
     def __init__(
         self, folder: Path, *, front_ends: int = 2, registrars: int = 2, frontend: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None, registrar: dict[str, Any] | None = None, env: dict[str, str] | None = None,
+        targets: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
+        """``targets``: addresses of further services, applications of a test among them."""
         self.valkey = Valkey(folder / "valkey")
         registrar_ports = [free_port() for _ in range(registrars)]
         book_port = free_port()
-        targets = {
-            "registrar": "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in registrar_ports),
-            "addressbook": f"127.0.0.1:{book_port}",
-        }
+        self.registrar_target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in registrar_ports)
+        known = {"registrar": self.registrar_target, "addressbook": f"127.0.0.1:{book_port}", **(targets or {})}
 
         def node(name: str, service: str, rpc_port: int, **sections: Any) -> Node:
             common = {
                 "metrics_port": 0, "redis": {"url": self.valkey.url}, "master_key": "ab" * 32, "log": {"format": "json"},
-                "rpc": {"listen": [f"127.0.0.1:{rpc_port}"], "targets": targets}, **(platform or {}),
+                "rpc": {"listen": [f"127.0.0.1:{rpc_port}"], "targets": known}, **(platform or {}),
             }  # fmt: skip
             return Node(folder / name, [service], {"platform": common, **sections}, env)
 

@@ -34,7 +34,7 @@ SPANS: Final = (
         ("sip.method", "sip.call_id", "sip.status_code", "sip.branch", "parley.edge"),
     ),
     SpanRule(
-        "edge.deliver <METHOD>", "frontend", "SERVER", ("sip.client <METHOD>",),
+        "edge.deliver <METHOD>", "frontend", "SERVER", ("sip.client <METHOD>", "application.handle <METHOD>", ""),
         "another front end hands a request over", "the client's final response; CANCEL is an event with the reason",
         ("sip.method", "sip.call_id", "sip.status_code", "parley.edge"),
     ),
@@ -49,6 +49,10 @@ SPANS: Final = (
     SpanRule(
         "addressbook.credentials", "addressbook", "SERVER", ("sip.server <METHOD>", ""),
         "credentials are asked for that the front end does not know", "they are read", (),
+    ),
+    SpanRule(
+        "application.handle <METHOD>", "any application", "SERVER", ("sip.server <METHOD>", ""),
+        "a request reaches a SIP application", "its handler returns", ("sip.method", "sip.call_id", "sip.aor"),
     ),
     SpanRule(
         "redis <call>", "registrar", "CLIENT", ("registrar.update", ""),

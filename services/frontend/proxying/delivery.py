@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from parley.platform.applications.messages import sip_message
 from parley.platform.telemetry.tracing import Span, Tracer
 from parley.proto.sip.v1.edge_pb2 import Delivery, DeliveryEvent
 from parley.sip.errors import SipError
@@ -18,13 +19,13 @@ from parley.sip.proxy.forwarding import OutgoingVia, prepare_request
 from parley.sip.transaction import TransactionError
 from services.frontend.flows import Flow, Flows
 from services.frontend.proxying.branches import Branch, LocalBranches
-from services.frontend.proxying.peers import sip_message
 from services.frontend.proxying.vias import Branches
 from services.frontend.proxying.wiring import Addresses
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[DeliveryEvent], None]
+Route = Callable[[Request, Flow, str], None]
 
 FLOW_GONE: Final = 430
 BAD_MESSAGE: Final = 400
@@ -35,9 +36,13 @@ class Deliveries:
 
     def __init__(
         self, edge_uid: str, flows: Flows, local: LocalBranches, addresses: Addresses, names: Branches, tracer: Tracer,
-        on_raw: Callable[[Request], None],
+        on_raw: Callable[[Request], None], route: Route,
     ) -> None:  # fmt: skip
-        """``on_raw`` and requests in dialogs are shown to whoever keeps track of calls."""
+        """``on_raw`` and requests in dialogs are shown to whoever keeps track of calls.
+
+        ``route`` takes requests that name no flow, as from a client.
+        """
+        self._route = route
         self._edge_uid = edge_uid
         self._flows = flows
         self._local = local
@@ -54,6 +59,9 @@ class Deliveries:
             exchange = self._open.get(item.id)
             if exchange is not None and exchange.branch is not None:
                 exchange.branch.cancel(item.cancel_reason or None)
+            return
+        if not item.flow.edge_uid:
+            self._route_request(item, send)
             return
         flow = self._flows.get(item.flow.connection_id) if item.flow.edge_uid == self._edge_uid else None
         if flow is None:
@@ -75,6 +83,22 @@ class Deliveries:
             send(DeliveryEvent(id=item.id, ended=True))
         else:
             self._send_request(item, message, flow, send)
+
+    def _route_request(self, item: Delivery, send: Send) -> None:
+        """A request of an application for a user: it takes the way of a client's request, past authentication."""
+        try:
+            request = parse_message(item.request.raw)
+            if not isinstance(request, Request):
+                raise SipError("not a request")
+            flow = RoutedFlow(item.id, self._flows.next_id(), send, self._addresses.transport)
+            # Not our own address: the request passes this front end once, and is no loop.
+            via = OutgoingVia(flow.transport, "application.invalid", self._names.branch(request))
+            prepared = prepare_request(request, via=via)
+        except SipError as error:
+            logger.warning("a delivery is no SIP: %s", error)
+            _fail(item.id, BAD_MESSAGE, send)
+            return
+        self._route(prepared.request, flow, item.traceparent)
 
     def _send_raw(self, request: Request, flow: Flow) -> None:
         try:
@@ -117,6 +141,28 @@ class Deliveries:
             if exchange.branch is not None:
                 exchange.branch.cancel('SIP ;cause=503 ;text="Front End Lost"')
             exchange.span.end("error")
+
+
+class RoutedFlow(Flow):
+    """What stands for the connection of an application: responses that are sent on it go back to the application."""
+
+    __slots__ = ("_id", "_send")
+
+    def __init__(self, item_id: int, connection_id: int, send: Send, transport: str) -> None:
+        super().__init__(connection_id, transport, ("", 0), ("", 0), trusted=True)
+        self.reliable = True
+        self._id = item_id
+        self._send = send
+
+    def send(self, data: bytes) -> bool:
+        """Gives a response back without our Via."""
+        response = parse_message(data)
+        if isinstance(response, Response):
+            response.remove_first_value("Via")
+            event = DeliveryEvent(id=self._id)
+            event.response.CopyFrom(sip_message(response))
+            self._send(event)
+        return True
 
 
 class Exchange:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+from parley.platform.applications.messages import sip_message
 from parley.platform.rpc.duplex import DuplexClient
 from parley.platform.rpc.errors import RpcError
 from parley.proto.sip.v1.edge_pb2 import DeliverRequest, DeliverResponse, Delivery, DeliveryEvent
-from parley.proto.sip.v1.message_pb2 import SipMessage
 from parley.sip.errors import SipParseError
 from parley.sip.message import Request, Response, parse_message
 from services.frontend.proxying.branches import BranchUser, FlowRef
-from services.frontend.proxying.summaries import summary_of
 
 logger = logging.getLogger(__name__)
 
@@ -129,11 +128,6 @@ class RemoteBranch:
             self._over = True
             self._client.close(self._id)
             self._user.on_failure(self, status)
-
-
-def sip_message(message: Request | Response) -> SipMessage:
-    """A message with the summary that routing wants."""
-    return SipMessage(raw=bytes(message), summary=summary_of(message))
 
 
 def _fill(delivery: Delivery, target: FlowRef) -> None:

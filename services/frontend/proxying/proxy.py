@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from parley.platform.applications.messages import aor_of, event_of
 from parley.platform.clock import Clock
 from parley.platform.rpc.errors import RpcError, sip_status
 from parley.platform.telemetry.tracing import Tracer
@@ -33,7 +34,6 @@ from services.frontend.proxying.context import Plan, ProxiedRequest
 from services.frontend.proxying.driver import Driver
 from services.frontend.proxying.identity import assert_identity
 from services.frontend.proxying.peers import PeerEdges
-from services.frontend.proxying.summaries import aor_of, event_of
 from services.frontend.proxying.targets import flow_of, targets_of
 from services.frontend.proxying.tracing import TracedUser, traceparent_of
 from services.frontend.proxying.vias import Branches
@@ -223,7 +223,8 @@ class ProxyCore:
         request = proxied.request
         try:
             assert_identity(request, who)
-            route = self._table.route(request.method, event_of(request), request.uri, self._addresses.hosts)
+            content_type = (request.get("Content-Type") or "").partition(";")[0].strip().lower()
+            route = self._table.route(request.method, event_of(request), request.uri, self._addresses.hosts, content_type)
         except SipParseError as error:
             proxied.refuse(error.status, error.reason)
             return

@@ -85,6 +85,11 @@ class Addresses:
         self._edge_uid = edge_uid
         self.hosts = frozenset({host.lower() for host, _ in advertised.values()} | aliases)
 
+    @property
+    def transport(self) -> str:
+        """Some transport that there is a listener for, a reliable one if possible."""
+        return next((name for name in ("TLS", "TCP", "WSS", "WS") if name in self._advertised), "UDP")
+
     def sent_by(self, transport: str) -> str:
         """Host and port for our Via on that transport."""
         host, port = self._advertised[transport]

@@ -49,6 +49,8 @@ class ApplicationRequest(_message.Message):
     USER_AOR_FIELD_NUMBER: _builtins.int
     FLOW_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    USER_NAME_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     traceparent: _builtins.str
     """W3C Trace Context of the caller's span."""
@@ -56,6 +58,10 @@ class ApplicationRequest(_message.Message):
     """Address of record that authenticated; empty for a trusted peer."""
     cancel: _builtins.bool
     """The request of the same id is cancelled; the message is the CANCEL."""
+    application: _builtins.str
+    """Which application of the process is meant: "presence", "conference"."""
+    user_name: _builtins.str
+    """Display name of who authenticated."""
     @_builtins.property
     def message(self) -> _message_pb2.SipMessage: ...
     @_builtins.property
@@ -69,10 +75,12 @@ class ApplicationRequest(_message.Message):
         user_aor: _builtins.str = ...,
         flow: _message_pb2.Flow | None = ...,
         cancel: _builtins.bool = ...,
+        application: _builtins.str = ...,
+        user_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "flow", b"flow", "id", b"id", "message", b"message", "traceparent", b"traceparent", "user_aor", b"user_aor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "cancel", b"cancel", "flow", b"flow", "id", b"id", "message", b"message", "traceparent", b"traceparent", "user_aor", b"user_aor", "user_name", b"user_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

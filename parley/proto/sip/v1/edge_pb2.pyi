@@ -54,7 +54,9 @@ class Delivery(_message.Message):
     RECORD_ROUTE_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """Chosen by the caller, unique on the stream. A CANCEL names the id of the request it cancels."""
+    """Without a flow the request is routed as one of a trusted server is: to the endpoints of the user it is for.
+    Chosen by the caller, unique on the stream. A CANCEL names the id of the request it cancels.
+    """
     traceparent: _builtins.str
     """W3C Trace Context of the caller's span."""
     cancel_reason: _builtins.str

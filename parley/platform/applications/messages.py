@@ -1,8 +1,8 @@
-"""The summary of a message that travels beside its bytes."""
+"""SIP messages inside gRPC: their bytes, and beside them a summary for whoever routes them."""
 
 from __future__ import annotations
 
-from parley.proto.sip.v1.message_pb2 import Summary
+from parley.proto.sip.v1.message_pb2 import SipMessage, Summary
 from parley.sip.errors import SipParseError
 from parley.sip.message import Request, Response
 from parley.sip.nameaddr import NameAddr
@@ -35,3 +35,8 @@ def aor_of(address: NameAddr) -> str:
         return aor(address.uri)
     except SipParseError:
         return ""
+
+
+def sip_message(message: Request | Response) -> SipMessage:
+    """A message with the summary that routing wants."""
+    return SipMessage(raw=bytes(message), summary=summary_of(message))

@@ -1,0 +1,166 @@
+"""The way from an application to clients: `Edge.Deliver` at the front end that holds the client's flow.
+
+Where a front end is reached is known from its lease at the registrar. All messages to one front end share a stream of
+batches, so a thousand notifications cost a few writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from grpc import StatusCode
+
+from parley.platform.applications.messages import sip_message
+from parley.platform.rpc.duplex import DuplexClient
+from parley.platform.rpc.errors import RpcError
+from parley.platform.rpc.host import RpcHost
+from parley.proto.registrar.v1.registrar_pb2 import ListEdgesRequest
+from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarStub
+from parley.proto.sip.v1 import edge_pb2 as pb
+from parley.proto.sip.v1.message_pb2 import Flow
+from parley.sip.errors import SipError
+from parley.sip.message import Request, Response, make_response, parse_message
+
+if TYPE_CHECKING:
+    from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarAsyncStub
+
+logger = logging.getLogger(__name__)
+
+_EDGE: Final = "parley.sip.v1.Edge"
+_FRESH_S: Final = 2.0
+_AGAIN_S: Final = 0.2
+TIMEOUT_S: Final = 32.0
+"""Timer F of RFC 3261: how long a request waits for its answer."""
+
+DeliverClient = DuplexClient[pb.Delivery, pb.DeliveryEvent]
+
+
+class FlowGone(RpcError):
+    """The client's connection is closed, or its front end is gone (430 of RFC 5626)."""
+
+    def __init__(self, text: str = "the flow is gone") -> None:
+        super().__init__(StatusCode.NOT_FOUND, text)
+
+
+class EdgeAddresses:
+    """gRPC addresses of the front ends, as the registrar has them."""
+
+    def __init__(self, rpc: RpcHost, *, timeout_s: float = 2.0) -> None:
+        self._registrar: RegistrarAsyncStub = rpc.channel("parley.registrar.v1.Registrar").stub(RegistrarStub)
+        self._timeout_s = timeout_s
+        self._known: dict[str, str] = {}
+        self._read_at = float("-inf")
+
+    async def of(self, edge_uid: str) -> str:
+        """The address of a front end; "" when it holds no lease. Raises RpcError."""
+        await self._refresh(unknown=edge_uid not in self._known)
+        return self._known.get(edge_uid, "")
+
+    async def any(self) -> str:
+        """The address of some front end; "" when there is none. Raises RpcError."""
+        await self._refresh(unknown=not self._known)
+        return next(iter(self._known.values()), "")
+
+    async def _refresh(self, *, unknown: bool) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._read_at < (_AGAIN_S if unknown else _FRESH_S):
+            return
+        try:
+            answer = await self._registrar.ListEdges(ListEdgesRequest(), timeout=self._timeout_s)
+        except RpcError:
+            if unknown:
+                raise
+            return
+        self._read_at = now
+        self._known = {edge.edge_uid: edge.address for edge in answer.edges}
+
+
+class EdgeSender:
+    """Sends SIP towards clients."""
+
+    def __init__(self, rpc: RpcHost, addresses: EdgeAddresses) -> None:
+        self._rpc = rpc
+        self._addresses = addresses
+        self._clients: dict[str, DeliverClient] = {}
+
+    async def request(
+        self, request: Request, flow: Flow | None, *, traceparent: str = "", timeout_s: float = TIMEOUT_S
+    ) -> Response:
+        """Sends a request and waits for its final response; without a flow it goes to the endpoints of its user.
+
+        Raises FlowGone, and RpcError when no front end can be reached.
+        """
+        client = await self._client(flow)
+        done: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        delivery = _delivery(flow, traceparent)
+        delivery.request.CopyFrom(sip_message(request))
+        exchange = client.open(delivery, lambda event: _take(event, request, done))
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await done
+        except TimeoutError:
+            return make_response(request, 408)
+        finally:
+            client.close(exchange)
+
+    async def send(self, request: Request, flow: Flow, *, traceparent: str = "") -> None:
+        """Sends a request that has no answer (BENOTIFY, ACK). Raises FlowGone when its front end is gone, RpcError."""
+        client = await self._client(flow)
+        delivery = _delivery(flow, traceparent)
+        delivery.raw_message.CopyFrom(sip_message(request))
+        client.close(client.open(delivery, _ignore))
+
+    async def stop(self) -> None:
+        """Closes all streams."""
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.stop()
+
+    async def _client(self, flow: Flow | None) -> DeliverClient:
+        address = await (self._addresses.of(flow.edge_uid) if flow is not None else self._addresses.any())
+        if not address:
+            if flow is not None:
+                raise FlowGone("the front end is gone")
+            raise RpcError(StatusCode.UNAVAILABLE, "there is no front end")
+        client = self._clients.get(address)
+        if client is None:
+            channel = self._rpc.channel(_EDGE, address)
+            client = self._clients[address] = DuplexClient(
+                channel, f"/{_EDGE}/Deliver", pb.DeliverRequest, pb.DeliverResponse
+            )
+        return client
+
+
+def _delivery(flow: Flow | None, traceparent: str) -> pb.Delivery:
+    delivery = pb.Delivery(traceparent=traceparent)
+    if flow is not None:
+        delivery.flow.CopyFrom(flow)
+    return delivery
+
+
+def _take(event: Any, request: Request, done: asyncio.Future[Response]) -> None:
+    if done.done():
+        return
+    if isinstance(event, RpcError):
+        done.set_exception(event)
+        return
+    kind = event.WhichOneof("kind")
+    if kind == "failure":
+        gone = event.failure.code in (430, StatusCode.NOT_FOUND.value[0])
+        done.set_exception(FlowGone() if gone else RpcError(StatusCode.UNAVAILABLE, "the request could not be sent"))
+    elif kind == "ended":
+        done.set_result(make_response(request, 408))
+    else:
+        try:
+            response = parse_message(event.response.raw)
+        except SipError as error:
+            logger.warning("a front end sent no SIP: %s", error)
+            return
+        if isinstance(response, Response) and response.status >= 200:
+            done.set_result(response)
+
+
+def _ignore(event: Any) -> None:
+    """What has no answer has no events of interest."""
