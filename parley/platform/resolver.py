@@ -12,6 +12,10 @@ import dns.resolver
 from parley.sip.location import Endpoint, Locator, NaptrRecord, RecordType, SrvRecord, Target
 
 
+class ResolverAway(OSError):
+    """No name server answers: whether there is such a domain is not known."""
+
+
 class Resolver:
     """Answers where the server of a target is."""
 
@@ -30,7 +34,7 @@ class Resolver:
         self._types = ("A", "AAAA") if ipv6 else ("A",)
 
     async def locate(self, target: Target) -> list[Endpoint]:
-        """Endpoints in the order to be tried; empty when there are none or DNS does not answer."""
+        """Endpoints in the order to be tried; empty when there are none. Raises ResolverAway when DNS does not answer."""
         locator = Locator(target, self._transports, random=lambda n: random.randint(0, n))  # noqa: S311 - no secret
         while (question := locator.question) is not None:
             if question.kind is RecordType.NAPTR:
@@ -52,5 +56,7 @@ class Resolver:
     async def _ask(self, name: str, kind: str) -> list[Any]:
         try:
             return list(await self._resolver.resolve(name, kind, search=False))
+        except (dns.exception.Timeout, dns.resolver.NoNameservers) as error:
+            raise ResolverAway(f"no name server answers: {error}") from None
         except dns.exception.DNSException:
             return []

@@ -83,6 +83,10 @@ class OutboundConfig(Section):
     """Calls to other domains; closed unless opened here."""
 
     domains: list[str] = Field(default=[], description="Domains that users may call; '*' is all")
+    nameservers: list[str] = Field(default=[], description="IP addresses of DNS servers; empty: those of the system")
+    nameserver_port: int = Field(default=53, ge=1, le=65535, description="Port of the DNS servers")
+    ipv6: bool = Field(default=False, description="Look for IPv6 addresses too")
+    connect_seconds: float = Field(default=4.0, gt=0, description="Longest time to connect to a server")
 
 
 class FrontendConfig(Section):

@@ -144,9 +144,12 @@ class FrontendService:
         loop = asyncio.get_running_loop()
         domains = frozenset(domain.lower() for domain in config.domains)
         outgoing = OutgoingConnections(self._flows, self._sink, connections, self.listeners.udp, client_context(files=files))
+        resolver = Resolver(
+            nameservers=config.outbound.nameservers or None, port=config.outbound.nameserver_port, ipv6=config.outbound.ipv6
+        )
         outside = Outside(
-            frozenset(domain.lower() for domain in config.outbound.domains), Resolver(), outgoing, self.edge_uid,
-            self._addresses,
+            frozenset(domain.lower() for domain in config.outbound.domains), resolver, outgoing, self.edge_uid,
+            self._addresses, connect_s=config.outbound.connect_seconds, spawn=context.tasks.once,
         )  # fmt: skip
         self._applications = Applications(self._connect_application, self.edge_uid)
         self._peers = PeerEdges(self)

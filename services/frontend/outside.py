@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Protocol
 
-from parley.platform.resolver import Resolver
+from parley.platform.resolver import Resolver, ResolverAway
 from parley.sip.location import Endpoint
 from parley.sip.location import Target as Place
 from parley.sip.proxy.recordroute import DIALOG_FORMING
@@ -40,13 +41,18 @@ class Outside:
         connector: Connector,
         edge_uid: str,
         addresses: Addresses,
+        *,
+        connect_s: float,
+        spawn: Callable[[str, Coroutine[Any, Any, None]], object],
     ) -> None:
-        """``allowed``: domains in lower case; "*" allows all."""
+        """``allowed``: domains in lower case; "*" allows all. ``connect_s``: seconds to connect to one server."""
         self._allowed = allowed
         self._resolver = resolver
         self._connector = connector
         self._edge_uid = edge_uid
         self._addresses = addresses
+        self._connect_s = connect_s
+        self._spawn = spawn
 
     def permits(self, domain: str) -> bool:
         """Whether users may call a domain."""
@@ -58,26 +64,46 @@ class Outside:
         if not uri.is_sip or not self.permits(uri.host):
             proxied.refuse(403, "Calls to That Domain Are Not Allowed")
             return
-        endpoints = await self._resolver.locate(Place.of(uri))
+        try:
+            endpoints = await self._resolver.locate(Place.of(uri))
+        except ResolverAway as error:
+            logger.warning("%s cannot be looked up: %s", uri.host, error)
+            proxied.refuse(503, "Name Servers Do Not Answer", (("Retry-After", "30"),))
+            return
         if not endpoints:
             proxied.refuse(404, "No Server Found for That Domain")
             return
-        flow = await self._first(endpoints)
-        if flow is None:
+        servers = iter(endpoints)
+        target = await self._next(servers, str(uri))
+        if target is None:
             proxied.refuse(503, "No Server of That Domain Answers", (("Retry-After", "30"),))
             return
         record = proxied.request.method in DIALOG_FORMING
         plan.record_route = record
         plan.inbound_route = self._addresses.route(proxied.flow) if record else ""
+        plan.retried = frozenset({408, 430, 503})
+        plan.more_targets = lambda proxied, target, branch_id: self._fail_over(proxied, servers, branch_id)
         proxied.plan = plan
-        proxied.fork([[Target(str(uri), flow=FlowRef(self._edge_uid, flow.connection_id))]])
+        proxied.fork([[target]])
 
-    async def _first(self, endpoints: list[Endpoint]) -> Flow | None:
-        """The first endpoint that takes a connection."""
-        for endpoint in endpoints:
+    def _fail_over(self, proxied: ProxiedRequest, servers: Iterator[Endpoint], branch_id: int) -> bool:
+        """A server failed: the next one is tried (RFC 3263 section 4.3)."""
+
+        async def go_on() -> None:
+            target = await self._next(servers, proxied.request.uri_text)
+            proxied.flow_failed(branch_id, [target] if target is not None else [], 503)
+
+        self._spawn("fail-over", go_on())
+        return True
+
+    async def _next(self, servers: Iterator[Endpoint], uri: str) -> Target | None:
+        """The next server that takes a connection, as a target."""
+        for endpoint in servers:
             try:
-                async with asyncio.timeout(4):
-                    return await self._connector.connect(endpoint)
+                async with asyncio.timeout(self._connect_s):
+                    flow = await self._connector.connect(endpoint)
             except (OSError, TimeoutError) as error:
                 logger.info("%s:%d cannot be reached: %s", endpoint.address, endpoint.port, error or "no answer")
+                continue
+            return Target(uri, flow=FlowRef(self._edge_uid, flow.connection_id))
         return None

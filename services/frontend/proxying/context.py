@@ -63,7 +63,9 @@ class Plan:
     on_forwarded: Callable[[Response], None] | None = None
     """Told of every response that goes back."""
     more_targets: Callable[[ProxiedRequest, Target, int], bool] | None = None
-    """Asked when a flow failed (430) before the branch is given up: True when it will call ``flow_failed``."""
+    """Asked before a branch is given up that ended with a status of ``retried``: True when it will call ``flow_failed``."""
+    retried: frozenset[int] = frozenset({430})
+    """430: the flow is gone. Towards other domains also 503 and 408 (RFC 3263 section 4.3)."""
     on_finished: Callable[[], None] | None = None
 
 
@@ -160,6 +162,8 @@ class ProxiedRequest:
     def on_response(self, branch: Branch, response: Response) -> None:
         """A branch was answered."""
         if self._context is not None:
+            if response.status == 503 and self._tries_again(self._ids[id(branch)], 503):
+                return
             self._context.receive(self._ids[id(branch)], response, self._driver.now())
             self._run()
 
@@ -178,15 +182,15 @@ class ProxiedRequest:
         """A branch is over; what it had to say was said before."""
 
     def _branch_failed(self, branch_id: int, status: int) -> None:
-        context = self._context
-        if context is None:
-            return
-        plan = self.plan
-        if status == 430 and plan is not None and plan.more_targets is not None:
-            target = context.target(branch_id)
-            if plan.more_targets(self, target, branch_id):
-                return
-        self.flow_failed(branch_id, [], status)
+        if self._context is not None and not self._tries_again(branch_id, status):
+            self.flow_failed(branch_id, [], status)
+
+    def _tries_again(self, branch_id: int, status: int) -> bool:
+        """Whether another target is being looked for in place of a branch."""
+        plan, context = self.plan, self._context
+        if context is None or plan is None or plan.more_targets is None or status not in plan.retried:
+            return False
+        return plan.more_targets(self, context.target(branch_id), branch_id)
 
     def flow_failed(self, branch_id: int, others: list[Target], status: int = 430) -> None:
         """Gives a branch up whose flow is gone; ``others`` are tried instead."""
