@@ -25,6 +25,7 @@ class DnsServer(asyncio.DatagramProtocol):
     def __init__(self, origin: str, records: str) -> None:
         """``records``: lines of a zone file without SOA and NS."""
         head = f"$ORIGIN {origin}.\n$TTL 1\n@ SOA ns admin 1 60 60 60 1\n@ NS ns\nns A 127.0.0.1\n"
+        self._origin = dns.name.from_text(origin)
         self._zone = dns.zone.from_text(head + records, origin=origin, relativize=False)
         self.port = free_port()
         self.asked: list[str] = []
@@ -52,7 +53,7 @@ class DnsServer(asyncio.DatagramProtocol):
         self.asked.append(f"{question.name} {dns.rdatatype.to_text(question.rdtype)}")
         response = dns.message.make_response(query)
         response.flags |= dns.flags.AA
-        node = self._zone.get_node(question.name) if question.name.is_subdomain(self._zone.origin) else None
+        node = self._zone.get_node(question.name) if question.name.is_subdomain(self._origin) else None
         if node is None:
             response.set_rcode(dns.rcode.NXDOMAIN)
         else:
