@@ -6,9 +6,11 @@ encrypted token, so nothing has to be stored to resolve it; it lasts until the k
 
 from __future__ import annotations
 
+import hashlib
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -70,3 +72,39 @@ def _escape_value(text: str) -> str:
         .replace("?", "%3F")
         .replace(",", "%2C")
     )
+
+
+# Endpoints of Office Communicator (MS-SIPRE sections 2.2.2, 2.2.3 and 3.2)
+
+_EPID_NAMESPACE = UUID("fcacfb03-8a73-46ef-91b1-e5ebeeaba4fe")
+_ENDPOINT = "user:epid:"
+
+
+def instance_of_epid(epid: str) -> str:
+    """The ``urn:uuid:`` that an endpoint id stands for."""
+    digest = bytearray(hashlib.sha1(_EPID_NAMESPACE.bytes_le + epid.encode(), usedforsecurity=False).digest()[:16])
+    digest[7] = digest[7] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return f"urn:uuid:{UUID(bytes_le=bytes(digest))}"
+
+
+def endpoint_gruu(aor: str, instance: str) -> str | None:
+    """``sip:alice@example.test;opaque=user:epid:...;gruu``; None for an instance that is no UUID."""
+    token = endpoint_token(instance)
+    return f"{aor};opaque={_ENDPOINT}{token};gruu" if token is not None else None
+
+
+def endpoint_token(instance: str) -> str | None:
+    """What stands for an instance (``urn:uuid:...``) in such a GRUU; None for one that is no UUID."""
+    try:
+        return urlsafe_b64encode(UUID(instance.lower().removeprefix("urn:uuid:")).bytes_le + b"\0\0").decode()
+    except ValueError:
+        return None
+
+
+def endpoint_of(uri: Uri) -> str | None:
+    """The token of the endpoint that a URI names; None for any other URI."""
+    value = uri.params.get("opaque") or ""
+    if value[: len(_ENDPOINT)].lower() != _ENDPOINT:
+        return None
+    return value[len(_ENDPOINT) :]

@@ -43,6 +43,20 @@ class DigestConfig(Section):
     cache_seconds: float = Field(default=60.0, ge=0, description="How long credentials are kept; changes are told at once")
 
 
+class CommunicatorConfig(Section):
+    """What Office Communicator and clients like it are told."""
+
+    server_name: str = Field(
+        default="", description="FQDN in challenges; empty: advertise, else the first domain"
+    )
+    schemes: dict[str, list[Literal["ntlm", "kerberos", "tls-dsk"]]] = Field(
+        default={}, description="Sign-in schemes they are offered, by domain; NTLM where nothing is said"
+    )
+    keytab: Path | None = Field(default=None, description="Keytab with the key of sip/SERVER_NAME, for Kerberos")
+    keep_alive_seconds: int = Field(default=300, ge=30, le=3600, description="Silence after which they send a keep-alive")
+    association_hours: float = Field(default=8.0, gt=0, le=24, description="How long a security association lasts")
+
+
 class LimitsConfig(Section):
     """What one source, one user and all together may use."""
 
@@ -108,6 +122,7 @@ class FrontendConfig(Section):
     reuse_port: bool = Field(default=False, description="Share the UDP port with other processes of this machine")
     tls: TlsConfig = Field(default=TlsConfig(), description="Certificates")
     digest: DigestConfig = Field(default=DigestConfig(), description="Digest authentication")
+    communicator: CommunicatorConfig = Field(default=CommunicatorConfig(), description="Office Communicator")
     limits: LimitsConfig = Field(default=LimitsConfig(), description="Limits")
     applications: list[ApplicationRoute] = Field(
         default=[], description="Requests that go to applications; the first row that fits"
@@ -123,3 +138,8 @@ class FrontendConfig(Section):
         default=30.0, ge=0, description="Longest drain; connections are closed at its end, spread out"
     )
     timer_c: float = Field(default=185.0, ge=1, description="Seconds an INVITE may ring")
+
+    @property
+    def server_name(self) -> str:
+        """The name by which Communicator knows this server; the same at every front end."""
+        return self.communicator.server_name or self.advertise or self.domains[0]

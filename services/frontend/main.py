@@ -28,6 +28,7 @@ from parley.sip.transaction import Timers
 from services.frontend.applications import ApplicationClient, Applications
 from services.frontend.authentication import DigestAuthenticator
 from services.frontend.calls import TOPIC, CallTracker, FactPublisher
+from services.frontend.communicator import CommunicatorDialect
 from services.frontend.config import FrontendConfig
 from services.frontend.credentials import CredentialCache
 from services.frontend.directory import BackendDirectory
@@ -168,6 +169,7 @@ class FrontendService:
             ),
             addresses=self._addresses, edge_uid=self.edge_uid, clock=context.clock, tracer=context.tracer,
             timeout_s=config.backend_seconds, flow_grace_s=config.flow_grace_seconds,
+            dialect=CommunicatorDialect(config.server_name, config.communicator.keep_alive_seconds),
         )  # fmt: skip
         self._dispatcher = Dispatcher(
             domains=domains, limits=config.limits, addresses=self._addresses, registration=registration,

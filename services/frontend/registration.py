@@ -25,6 +25,8 @@ from parley.sip.nameaddr import NameAddr
 from parley.sip.outbound import FLOW_TIMER_S, instance_of, option_tags, reg_id_of
 from parley.sip.uri import aor
 from services.frontend.authentication import Accepted, DigestAuthenticator
+from services.frontend.communicator import CATEGORIES, CommunicatorDialect, speaks_it
+from services.frontend.communicator import SUPPORTED as COMMUNICATOR_TAGS
 from services.frontend.flows import Flow
 from services.frontend.proxying.tracing import traceparent_of
 from services.frontend.proxying.wiring import Addresses, Refusal
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 UpdateClient = BatchClient[pb.BindingUpdate, pb.BindingUpdateResult]
 
-_SUPPORTED: Final = frozenset({"path", "outbound", "gruu", "gruu-10"})
+_SUPPORTED: Final = frozenset({"path", "outbound", "gruu"}) | COMMUNICATOR_TAGS
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 _PENDING: Final = b""
 
@@ -53,7 +55,9 @@ class Registration:
         tracer: Tracer,
         timeout_s: float,
         flow_grace_s: float,
+        dialect: CommunicatorDialect,
     ) -> None:
+        self._dialect = dialect
         self._domains = domains
         self._authenticator = authenticator
         self._registrar = registrar
@@ -109,6 +113,8 @@ class Registration:
                 unknown = sorted(option_tags(request, "Require") - _SUPPORTED)
                 if unknown:
                     return Refusal(420, None, (("Unsupported", ", ".join(unknown)),))
+            if speaks_it(request):
+                return self._dialect.check(request)
             if "Path" in request and "path" not in option_tags(request, "Supported"):
                 return Refusal(421, None, (("Require", "path"),))
         except SipParseError as error:
@@ -134,6 +140,7 @@ class Registration:
         exchange.accepted = accepted
         exchange.outbound = any(contact.reg_id for contact in item.contacts)
         exchange.gruu = item.gruu
+        exchange.communicator = speaks_it(request)
         exchange.path = list(item.common.path)
         if item.contacts:
             flow.aors.add(address)
@@ -161,7 +168,7 @@ class Registration:
             return item
         supported = option_tags(request, "Supported") if "Supported" in request else _NO_TAGS
         item.gruu = "gruu" in supported or "gruu-10" in supported
-        epid = request.from_.params.get("epid") or ""
+        epid = (request.from_.params.get("epid") or "")[:64]
         for contact in contacts:
             self._add_contact(item, contact, expires, "outbound" in supported, epid)
         if len(contacts) == 1 and not flow.reliable and not item.contacts[0].reg_id:
@@ -213,8 +220,12 @@ class Registration:
     def _ok_headers(self, exchange: _Exchange, result: pb.BindingUpdateResult) -> list[tuple[str, str]]:
         headers: list[tuple[str, str]] = []
         longest = 0
-        for binding in result.bindings:
-            left = max(0, (binding.expires_at_ms - result.now_ms + 999) // 1000)
+        bindings = [(binding, max(0, (binding.expires_at_ms - result.now_ms + 999) // 1000)) for binding in result.bindings]
+        if exchange.communicator and exchange.accepted is not None:
+            request = exchange.request
+            categories = "Supported" in request and CATEGORIES in option_tags(request, "Supported")
+            return self._dialect.ok_headers(request, exchange.accepted.identity.aor, bindings, categories)
+        for binding, left in bindings:
             longest = max(longest, left)
             value = f"{binding.contact_header};expires={left}"
             if exchange.gruu and binding.pub_gruu:
@@ -261,7 +272,7 @@ class Registration:
 class _Exchange:
     """One REGISTER under way."""
 
-    __slots__ = ("_key", "_owner", "accepted", "flow", "gruu", "outbound", "path", "request", "span")
+    __slots__ = ("_key", "_owner", "accepted", "communicator", "flow", "gruu", "outbound", "path", "request", "span")
 
     def __init__(self, request: Request, flow: Flow, key: Hashable, span: Span, owner: Registration) -> None:
         self.request = request
@@ -271,6 +282,7 @@ class _Exchange:
         self.outbound = False
         self.gruu = False
         self.path: list[str] = []
+        self.communicator = False
         self._key = key
         self._owner = owner
 

@@ -16,8 +16,10 @@ from parley.platform.applications.messages import aor_of, event_of
 from parley.platform.clock import Clock
 from parley.platform.rpc.errors import RpcError, sip_status
 from parley.platform.telemetry.tracing import Tracer
+from parley.proto.registrar.v1.registrar_pb2 import Binding
 from parley.sip.errors import SipError, SipParseError
 from parley.sip.flowtoken import FlowToken
+from parley.sip.gruu import endpoint_of, endpoint_token, gruu_instance, instance_of_epid
 from parley.sip.message import Request, Response, make_response
 from parley.sip.proxy.branch import ForkSettings
 from parley.sip.proxy.forwarding import OutgoingVia, prepare_request
@@ -26,7 +28,6 @@ from parley.sip.proxy.recordroute import DIALOG_FORMING, preprocess_routes
 from parley.sip.proxy.targets import Target, group_targets
 from parley.sip.proxy.validation import validate_request
 from parley.sip.transaction import server_transaction
-from parley.sip.uri import unescape
 from services.frontend.calls import TOPIC, CallKey, CallTracker, FactPublisher
 from services.frontend.flows import Flow, Flows
 from services.frontend.proxying.branches import Branch, DeadBranch, FlowRef, LocalBranch, LocalBranches
@@ -267,9 +268,7 @@ class ProxyCore:
         if invite:
             self._call_started(proxied)
         bindings = await self._directory.lookup(aor, traceparent)
-        gruu = _gruu_instance(request)
-        if gruu is not None:
-            bindings = [binding for binding in bindings if binding.instance == gruu]
+        bindings = _of_endpoint(request, bindings)
         targets = targets_of(bindings, request.method)
         if not targets:
             known = await self._directory.exists(aor, traceparent)
@@ -409,7 +408,15 @@ class ProxyCore:
             self._facts.publish(TOPIC, key.call_id, fact, call.traceparent)
 
 
-def _gruu_instance(request: Request) -> str | None:
-    """The instance that a public GRUU in the Request-URI names (RFC 5627 section 5.1); None for a plain address."""
-    value = request.uri.params.get("gr")
-    return unescape(value) if value else None
+def _of_endpoint(request: Request, bindings: list[Binding]) -> list[Binding]:
+    """Those of the endpoint that a GRUU in the Request-URI names (RFC 5627 section 5.1, MS-SIPRE section 2.2.3)."""
+    instance = gruu_instance(request.uri)
+    if instance is not None:
+        return [binding for binding in bindings if binding.instance == instance]
+    endpoint = endpoint_of(request.uri)
+    if endpoint is None:
+        return bindings
+    return [
+        binding for binding in bindings
+        if endpoint_token(binding.instance or (instance_of_epid(binding.epid) if binding.epid else "")) == endpoint
+    ]  # fmt: skip
