@@ -46,9 +46,7 @@ class DigestConfig(Section):
 class CommunicatorConfig(Section):
     """What Office Communicator and clients like it are told."""
 
-    server_name: str = Field(
-        default="", description="FQDN in challenges; empty: advertise, else the first domain"
-    )
+    server_name: str = Field(default="", description="FQDN in challenges; empty: advertise, else the first domain")
     schemes: dict[str, list[Literal["ntlm", "kerberos", "tls-dsk"]]] = Field(
         default={}, description="Sign-in schemes they are offered, by domain; NTLM where nothing is said"
     )
