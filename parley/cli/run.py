@@ -75,7 +75,10 @@ def show_up(process: Process) -> None:
     if frontend is not None:
         table = Table(show_header=False, box=None, padding=(0, 2))
         for transport, (host, port) in frontend.listeners.by_transport.items():
-            table.add_row(f"SIP {transport}" if transport != "PEERS" else "trusted servers", f"{host}:{port}")
+            name = transport.replace("6", " over IPv6").replace("PEERS", "trusted servers")
+            table.add_row(
+                name if "servers" in name else f"SIP {name}", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            )
         table.add_row("metrics", f"http://{process.platform.bind}:{process.metrics_port}/metrics")
         console.print(Panel(table, title="Parley listens on", title_align="left", expand=False))
     if addressbook is not None and addressbook.config.demo:

@@ -28,7 +28,13 @@ class Listeners:
     streams: list[StreamListener] = field(default_factory=list)
     websockets: list[WebSocketListener] = field(default_factory=list)
     by_transport: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Listen address by transport, ports resolved; "PEERS" for trusted servers."""
+    """Listen address by transport, ports resolved; "PEERS" for trusted servers; "UDP6" and so on: the first of IPv6."""
+
+    def note(self, transport: str, local: tuple[str, int]) -> None:
+        """Keeps the first address of a transport, and its first one of IPv6."""
+        self.by_transport.setdefault(transport, local)
+        if ":" in local[0]:
+            self.by_transport.setdefault(transport + "6", local)
 
     def restore_udp(self, connection_id: int) -> Flow | None:
         """The UDP flow that a number stands for."""
@@ -86,25 +92,25 @@ async def _open_host(
         listener = UdpListener(len(opened.udp), flows, sink, max_flows=config.limits.udp_flows)
         _named("UDP", host, ports.udp, lambda: listener.open(host, ports.udp, reuse_port=config.reuse_port))
         opened.udp.append(listener)
-        opened.by_transport.setdefault("UDP", listener.local)
+        opened.note("UDP", listener.local)
     for transport, port, context in (("TCP", ports.tcp, None), ("TLS", ports.tls, tls.context)):
         if port >= 0:
             stream = StreamListener(transport, flows, sink, connections, context=context)
             await _open_named(transport, host, port, stream)
             opened.streams.append(stream)
-            opened.by_transport.setdefault(transport, stream.local)
+            opened.note(transport, stream.local)
     if ports.peers >= 0 and peers is not None:
         names = frozenset(name.lower() for name in config.trusted_peers)
         stream = StreamListener("TLS", flows, sink, connections, context=peers.context, trusted_names=names)
         await _open_named("peers", host, ports.peers, stream)
         opened.streams.append(stream)
-        opened.by_transport.setdefault("PEERS", stream.local)
+        opened.note("PEERS", stream.local)
     for transport, port, context in (("WS", ports.ws, None), ("WSS", ports.wss, tls.context)):
         if port >= 0:
             websocket = WebSocketListener(transport, flows, sink, connections, context=context, origins=origins)
             await _open_named(transport, host, port, websocket)
             opened.websockets.append(websocket)
-            opened.by_transport.setdefault(transport, websocket.local)
+            opened.note(transport, websocket.local)
 
 
 async def _open_named(what: str, host: str, port: int, listener: StreamListener | WebSocketListener) -> None:
@@ -130,13 +136,13 @@ def _explained(what: str, host: str, port: int, error: OSError) -> OSError:
 
 
 def advertised(config: FrontendConfig, opened: Listeners) -> dict[str, tuple[str, int]]:
-    """Host and port by transport, as clients and other servers use them."""
+    """Host and port by transport, as clients and other servers use them; see `Addresses`."""
     result: dict[str, tuple[str, int]] = {}
     for transport, (host, port) in opened.by_transport.items():
         name = config.advertise or (host if host not in _WILDCARDS else config.domains[0])
         if ":" in name and not name.startswith("["):
             name = f"[{name}]"
-        result[transport] = (name, config.advertise_ports.get(transport.lower(), port))
+        result[transport] = (name, config.advertise_ports.get(transport.lower().removesuffix("6"), port))
     fallback = next(iter(result.values()), (config.domains[0], 5060))
     for transport in ("UDP", "TCP", "TLS", "WS", "WSS"):
         result.setdefault(transport, fallback)

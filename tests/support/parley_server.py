@@ -164,9 +164,9 @@ class ParleyCluster:
     def __init__(
         self, folder: Path, *, front_ends: int = 2, registrars: int = 2, frontend: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None, registrar: dict[str, Any] | None = None, env: dict[str, str] | None = None,
-        targets: dict[str, str] | None = None,
+        targets: dict[str, str] | None = None, rpc: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        """``targets``: addresses of further services, applications of a test among them."""
+        """``targets``: addresses of further services, applications of a test among them; ``rpc``: more of platform.rpc."""
         self.valkey = Valkey(folder / "valkey")
         registrar_ports = [free_port() for _ in range(registrars)]
         book_port = free_port()
@@ -176,10 +176,11 @@ class ParleyCluster:
         def node(name: str, service: str, rpc_port: int, **sections: Any) -> Node:
             common = {
                 "metrics_port": 0, "redis": {"url": self.valkey.url}, "master_key": "ab" * 32, "log": {"format": "json"},
-                "rpc": {"listen": [f"127.0.0.1:{rpc_port}"], "targets": known}, **(platform or {}),
+                "rpc": {"listen": [f"127.0.0.1:{rpc_port}"], "targets": known, **(rpc or {})}, **(platform or {}),
             }  # fmt: skip
             return Node(folder / name, [service], {"platform": common, **sections}, env)
 
+        self.book_target = f"127.0.0.1:{book_port}"
         self.book = node("book", "addressbook", book_port)
         self.registrars = [
             node(f"registrar{i}", "registrar", port, registrar=registrar or {}) for i, port in enumerate(registrar_ports)

@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import re
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from itertools import count
-from typing import Self
+from typing import Any, Self
+
+from aiohttp import ClientSession
 
 from parley.sip.framing import KeepAlive, StreamFramer
 from parley.sip.message import Request, Response, make_response, parse_message
@@ -36,23 +38,49 @@ class SipClient:
         self._close: Callable[[], None] = lambda: None
         self._abort: Callable[[], None] = self.closed.set
 
-    async def connect(self, port: int) -> Self:
-        """Opens the socket towards a port on 127.0.0.1."""
+    async def connect(self, port: int, host: str = "127.0.0.1", *, context: ssl.SSLContext | None = None) -> Self:
+        """Opens the socket towards a port; over TLS any certificate will do unless ``context`` says otherwise."""
         loop = asyncio.get_running_loop()
         if self.transport == "udp":
             transport, _ = await loop.create_datagram_endpoint(
-                lambda: _Datagrams(self), local_addr=("127.0.0.1", 0), remote_addr=("127.0.0.1", port)
+                lambda: _Datagrams(self), local_addr=(host, 0), remote_addr=(host, port)
             )
             self._opened(transport, transport.sendto)
+        elif self.transport == "ws":
+            await self._connect_websocket(f"ws://{host}:{port}/")
         else:
-            context = None
-            if self.transport == "tls":
+            if self.transport == "tls" and context is None:
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-            stream, _ = await loop.create_connection(lambda: _Stream(self), "127.0.0.1", port, ssl=context)
+            stream, _ = await loop.create_connection(lambda: _Stream(self), host, port, ssl=context)
             self._opened(stream, stream.write)
         return self
+
+    async def _connect_websocket(self, url: str) -> None:
+        session = ClientSession()
+        socket = await session.ws_connect(url, protocols=("sip",))
+        assert socket.protocol == "sip"
+
+        async def read() -> None:
+            async for frame in socket:
+                data = frame.data
+                self.received.put_nowait(parse_message(data.encode() if isinstance(data, str) else data))
+            await session.close()
+            self.closed.set()
+
+        reader = asyncio.ensure_future(read())
+        writes: set[asyncio.Future[None]] = set()
+
+        def write(data: bytes) -> None:
+            sending = asyncio.ensure_future(socket.send_str(data.decode()))
+            writes.add(sending)
+            sending.add_done_callback(writes.discard)
+
+        self._write = write
+        self._close = self._abort = lambda: None if reader.done() else _later(socket.close(), writes)
+        OPEN.append(self)
+        self.local = ("client.invalid", 5060)
 
     def _opened(self, transport: asyncio.WriteTransport | asyncio.DatagramTransport, write: Callable[[bytes], None]) -> None:
         self._write = write
@@ -75,9 +103,15 @@ class SipClient:
         self._write(data)
 
     @property
+    def sent_by(self) -> str:
+        """Host and port of Via and Contact."""
+        host, port = self.local
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
     def contact(self) -> str:
         """Our contact URI."""
-        return f"sip:{self.user}@{self.local[0]}:{self.local[1]};transport={self.transport}"
+        return f"sip:{self.user}@{self.sent_by};transport={self.transport}"
 
     def request(
         self, method: str, uri: str, *, to: str | None = None, headers: Iterable[tuple[str, str]] = (), body: bytes = b"",
@@ -90,7 +124,7 @@ class SipClient:
         fields = [
             (
                 "Via",
-                f"SIP/2.0/{self.transport.upper()} {self.local[0]}:{self.local[1]};rport;branch={branch or f'z9hG4bKt{n}'}",
+                f"SIP/2.0/{self.transport.upper()} {self.sent_by};rport;branch={branch or f'z9hG4bKt{n}'}",
             ),
             ("Max-Forwards", "70"),
             ("From", f"<sip:{self.user}@{DOMAIN}>;tag={from_tag}"),
@@ -139,9 +173,7 @@ class SipClient:
         again = request.copy()
         number = request.cseq.number + 1
         again.set("CSeq", f"{number} {request.method}")
-        again.set(
-            "Via", f"SIP/2.0/{self.transport.upper()} {self.local[0]}:{self.local[1]};rport;branch=z9hG4bKt{next(_unique)}"
-        )
+        again.set("Via", f"SIP/2.0/{self.transport.upper()} {self.sent_by};rport;branch=z9hG4bKt{next(_unique)}")
         header = self.credentials(value, request.method, request.uri_text, password=password, nc=nc)
         again.add("Proxy-Authorization" if proxy else "Authorization", header)
         return again
@@ -232,6 +264,12 @@ class SipClient:
         request.set("From", f"{invite.get('To')};tag=t")
         request.set("To", invite.get("From") or "")
         return request
+
+
+def _later(action: Coroutine[Any, Any, Any], kept: set[asyncio.Future[None]]) -> None:
+    task = asyncio.ensure_future(action)
+    kept.add(task)
+    task.add_done_callback(kept.discard)
 
 
 class _Datagrams(asyncio.DatagramProtocol):

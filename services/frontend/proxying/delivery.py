@@ -132,7 +132,7 @@ class Deliveries:
             exchange.on_failure_status(BAD_MESSAGE)
 
     def _via(self, flow: Flow, request: Request) -> OutgoingVia:
-        return OutgoingVia(flow.transport, self._addresses.sent_by(flow.transport), self._names.branch(request))
+        return OutgoingVia(flow.transport, self._addresses.sent_by(flow.transport, flow), self._names.branch(request))
 
     def on_closed(self) -> None:
         """The stream ended: what still rings is cancelled."""

@@ -167,7 +167,7 @@ class ProxyCore:
         if token.edge_uid == self._edge_uid:
             out = self._flows.get(token.connection_id)
             if out is not None:
-                out.send(bytes(prepare_request(request, via=self._via(out.transport, request)).request))
+                out.send(bytes(prepare_request(request, via=self._via(out.transport, request, out)).request))
             return
         target = FlowRef(token.edge_uid, token.connection_id)
         self._spawn("ack", self._pass_on_remotely(request, target))
@@ -307,7 +307,7 @@ class ProxyCore:
             transport = "TCP"
             record = (inbound, inbound) if plan.record_route else None
         prepared = prepare_request(
-            proxied.request, via=self._via(transport, proxied.request), uri=target.uri, route=target.route,
+            proxied.request, via=self._via(transport, proxied.request, out), uri=target.uri, route=target.route,
             record_routes=record, max_breadth=breadth if len(proxied.request.values("Max-Breadth")) else None,
         )  # fmt: skip
         if span.traceparent:
@@ -323,11 +323,12 @@ class ProxyCore:
 
     def new_via(self, branch: Branch) -> str:
         """A Via for a further request that goes the way of a branch; see `BranchOpener`."""
-        transport = branch.flow.transport if isinstance(branch, LocalBranch) else "TCP"
-        return str(self._via(transport, branch.request))
+        if isinstance(branch, LocalBranch):
+            return str(self._via(branch.flow.transport, branch.request, branch.flow))
+        return str(self._via("TCP", branch.request))
 
-    def _via(self, transport: str, request: Request) -> OutgoingVia:
-        return OutgoingVia(transport, self._addresses.sent_by(transport), self._names.branch(request))
+    def _via(self, transport: str, request: Request, flow: Flow | None = None) -> OutgoingVia:
+        return OutgoingVia(transport, self._addresses.sent_by(transport, flow), self._names.branch(request))
 
     # In a dialog
 

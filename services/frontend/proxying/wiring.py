@@ -79,7 +79,9 @@ class Addresses:
         edge_uid: str,
         aliases: frozenset[str],
     ) -> None:
-        """``advertised``: host and port by transport ("UDP", "TCP", "TLS", "WS", "WSS"); ``aliases``: further hosts."""
+        """``advertised``: host and port by transport ("UDP", "TCP", "TLS", "WS", "WSS"), and by "UDP6" and so on where
+        clients over IPv6 need another; ``aliases``: further hosts.
+        """
         self._advertised = advertised
         self._tokens = tokens
         self._edge_uid = edge_uid
@@ -90,20 +92,26 @@ class Addresses:
         """Some transport that there is a listener for, a reliable one if possible."""
         return next((name for name in ("TLS", "TCP", "WSS", "WS") if name in self._advertised), "UDP")
 
-    def sent_by(self, transport: str) -> str:
-        """Host and port for our Via on that transport."""
-        host, port = self._advertised[transport]
+    def sent_by(self, transport: str, flow: Flow | None = None) -> str:
+        """Host and port for our Via on that transport, for the side on which a flow is."""
+        host, port = self._advertised[transport] if flow is None else self._towards(flow)
         return f"{host}:{port}"
+
+    def _towards(self, flow: Flow) -> tuple[str, int]:
+        """Host and port as the client of a flow reaches us: of its own address family."""
+        if ":" in flow.local[0]:
+            return self._advertised.get(flow.transport + "6") or self._advertised[flow.transport]
+        return self._advertised[flow.transport]
 
     def route(self, flow: Flow) -> str:
         """Our Record-Route URI for the side on which a flow is."""
-        host, port = self._advertised[flow.transport]
+        host, port = self._towards(flow)
         token = self._tokens.encode(FlowToken(self._edge_uid, flow.connection_id))
         return f"sip:{token}@{host}:{port};transport={flow.transport.lower()};lr"
 
     def service_route(self, flow: Flow) -> str:
         """Our URI in Service-Route (RFC 3608): requests outside dialogs come here first."""
-        host, port = self._advertised[flow.transport]
+        host, port = self._towards(flow)
         return f"sip:{host}:{port};transport={flow.transport.lower()};lr"
 
     def token(self, uri: Uri) -> FlowToken | None:

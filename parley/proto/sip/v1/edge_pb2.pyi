@@ -134,7 +134,7 @@ class DeliveryEvent(_message.Message):
 
     @_builtins.property
     def failure(self) -> _message_pb2.ItemStatus:
-        """The exchange could not take place: NOT_FOUND means the flow is gone (430)."""
+        """The exchange could not take place; code is a SIP status: 430 means the flow is gone, 400 that the message is none."""
 
     def __init__(
         self,
