@@ -1,1 +1,1 @@
-"""NTLM: so far the hash that NT passwords are kept as."""
+"""NTLM in its datagram form (MS-NLMP), the server's side: the messages, what proves a password, keys and signatures."""
