@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parley.sip.authfields import auth_fields
 from parley.sip.errors import SipParseError
 from parley.sip.params import quote
 
@@ -19,8 +19,6 @@ MD5 = "MD5"
 SHA256 = "SHA-256"
 
 _MAX_LENGTH = 4096
-_PARAMETER = re.compile(r'[ \t,]*([A-Za-z0-9*_.-]{1,32})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
-_ESCAPED = re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True)
@@ -59,25 +57,7 @@ def parse_credentials(value: str) -> DigestCredentials:
     """Reads a Digest header value. Raises SipParseError 400 for one that is malformed or of another scheme."""
     if value[:7].lower() != "digest " or len(value) > _MAX_LENGTH:
         raise SipParseError(400, "Not Digest Credentials")
-    fields: dict[str, str] = {}
-    at = 7
-    end = len(value)
-    while at < end:
-        found = _PARAMETER.match(value, at)
-        if found is None:
-            if value[at:].strip(" \t,"):
-                raise SipParseError(400, "Bad Digest Credentials")
-            break
-        name = found[1].lower()
-        if name in fields:
-            raise SipParseError(400, "Repeated Digest Parameter")
-        quoted = found[2]
-        if quoted is None:
-            fields[name] = found[3]
-        else:
-            fields[name] = _ESCAPED.sub(r"\1", quoted) if "\\" in quoted else quoted
-        at = found.end()
-    return _from_fields(fields)
+    return _from_fields(auth_fields(value, 7, "Digest"))
 
 
 def _from_fields(fields: dict[str, str]) -> DigestCredentials:

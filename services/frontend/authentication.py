@@ -1,7 +1,6 @@
 """Who sends a request: digest authentication of clients (RFC 3261 section 22), certificates of trusted servers.
 
-An unknown user and a wrong password are answered alike, after the same work. Guessing is slowed down twice: a source with
-many failures is told to come back later (503), and answers about a user with many failures are held back, longer each time.
+An unknown user and a wrong password are answered alike, after the same work; see `services.frontend.guessing` too.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
 
 from parley.platform.clock import Clock
 from parley.platform.rpc.errors import RpcError, sip_status
@@ -30,17 +28,15 @@ from parley.sip.errors import SipParseError
 from parley.sip.message import Request
 from parley.sip.nonce import Nonces, NonceState
 from parley.sip.uri import aor
-from services.frontend.config import DigestConfig, LimitsConfig
+from services.frontend.config import DigestConfig
 from services.frontend.credentials import CredentialCache
 from services.frontend.flows import Flow
-from services.frontend.limits import FailureCounter, RateLimiter, refused
+from services.frontend.guessing import GuessGuard
 from services.frontend.proxying.wiring import Identity, Refusal
 
 logger = logging.getLogger(__name__)
 
 _RESULTS = FastCounter("parley_frontend_authentications_total", "Requests judged, by outcome", ["outcome"])
-
-_MAX_DELAY_S: Final = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ class DigestAuthenticator:
         *,
         domains: frozenset[str],
         config: DigestConfig,
-        limits: LimitsConfig,
+        guard: GuessGuard,
         nonces: Nonces,
         cache: CredentialCache,
         check_foreign: CheckForeign,
@@ -84,10 +80,7 @@ class DigestAuthenticator:
         self._fake_key = fake_key
         self._clock = clock
         self._loop = loop
-        self._limits = limits
-        self._source_failures = FailureCounter()
-        self._user_failures = FailureCounter()
-        self._user_rate = RateLimiter(limits.user_requests_per_second, limits.user_request_burst)
+        self._guard = guard
         self._tasks: set[asyncio.Task[None]] = set()
         self._challenged, self._ok, self._bad = (_RESULTS.labels(name) for name in ("challenged", "ok", "failed"))
 
@@ -116,9 +109,9 @@ class DigestAuthenticator:
                 done(Refusal(403, "From Is Not of This Domain"))
                 return
             realm = self._default_realm
-        if self._source_failures.count(flow.remote[0], self._clock.monotonic()) >= self._limits.failures_per_source:
-            refused("failures_per_source")
-            done(Refusal(503, "Too Many Failures", (("Retry-After", "60"),)))
+        refusal = self._guard.source_refusal(flow.remote[0])
+        if refusal is not None:
+            done(refusal)
             return
         credentials = self._credentials(request, realm, proxy=proxy)
         if credentials is None:
@@ -206,14 +199,14 @@ class DigestAuthenticator:
         if not user.enabled:
             self._failed(request, flow, credentials.username, realm, proxy, done)
             return
-        self._user_failures.forgive(user.address)
+        self._guard.succeeded(credentials.username, realm)
         if aor(request.from_.uri) != user.address:
             self._bad.inc()
             done(Refusal(403, "From Is Not You"))
             return
-        if not self._user_rate.allow(user.address, self._clock.monotonic()):
-            refused("user_requests")
-            done(Refusal(503, "Too Many Requests", (("Retry-After", "5"),)))
+        refusal = self._guard.rate_refusal(user.address)
+        if refusal is not None:
+            done(refusal)
             return
         self._ok.inc()
         info = "" if proxy else authentication_info(credentials, secret)
@@ -222,16 +215,8 @@ class DigestAuthenticator:
     def _failed(self, request: Request, flow: Flow, username: str, realm: str, proxy: bool, done: Done) -> None:
         """The same for a wrong password, an unknown and a disabled user."""
         self._bad.inc()
-        now = self._clock.monotonic()
-        self._source_failures.add(flow.remote[0], now)
-        count = self._user_failures.add(f"{username.lower()}@{realm}", now)
         answer = self._challenge(request, realm, proxy=proxy)
-        excess = count - self._limits.failures_per_user
-        if excess <= 0:
-            done(answer)
-            return
-        refused("failures_per_user")
-        self._loop.call_later(min(_MAX_DELAY_S, 0.25 * 2 ** min(excess, 6)), done, answer)
+        self._guard.failed(flow.remote[0], username, realm, lambda: done(answer))
 
     def check_own(self, nonce: str, count: int) -> bool:
         """For another front end that was shown one of our nonces: whether this use of it is new.

@@ -7,6 +7,7 @@ every option tag of Supported on a line of its own, no blank in Allow-Events, Ex
 from __future__ import annotations
 
 from collections.abc import Sequence
+from secrets import token_bytes
 from typing import Final
 
 from parley.proto.registrar.v1.registrar_pb2 import Binding
@@ -14,6 +15,8 @@ from parley.sip.diagnostics import ms_diagnostics
 from parley.sip.gruu import endpoint_gruu, instance_of_epid
 from parley.sip.message import Request
 from parley.sip.outbound import option_tags
+from parley.sipae.negotiation import Server
+from services.frontend.config import FrontendConfig
 from services.frontend.proxying.wiring import Refusal
 
 CATEGORIES: Final = "msrtc-event-categories"
@@ -92,3 +95,17 @@ class CommunicatorDialect:
         if categories:
             headers.append(("Supported", CATEGORIES))
         return headers
+
+
+def sign_in_servers(config: FrontendConfig) -> dict[str, Server]:
+    """What this server says of itself in handshakes, by SIP domain."""
+    return {
+        domain.lower(): Server(
+            name=config.server_name,
+            netbios_domain=domain.partition(".")[0].upper()[:15],
+            domain=domain.lower(),
+            lifetime_s=config.communicator.association_hours * 3600,
+            random_bytes=token_bytes,
+        )
+        for domain in config.domains
+    }

@@ -20,6 +20,7 @@ from parley.platform.telemetry.counters import FastCounter
 from parley.sip.errors import SipParseError
 from parley.sip.limits import Limits
 from parley.sip.message import Request, Response, make_response, parse_message
+from services.frontend.associations import Gate
 from services.frontend.config import LimitsConfig
 from services.frontend.flows import Flow
 from services.frontend.limits import RateLimiter, refused
@@ -52,6 +53,7 @@ class Dispatcher:
         limits: LimitsConfig,
         addresses: Addresses,
         registration: Registration,
+        gate: Gate,
         proxy: ProxyCore,
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
@@ -59,6 +61,7 @@ class Dispatcher:
         self._domains = domains
         self._addresses = addresses
         self._registration = registration
+        self._gate = gate
         self._proxy = proxy
         self._clock = clock
         self._loop = loop
@@ -77,6 +80,8 @@ class Dispatcher:
             return
         try:
             message = parse_message(data, self._limits)
+            if flow.seal is not None and not self._gate.admit(message, flow):
+                return
             if isinstance(message, Response):
                 self._responses.inc()
                 self._proxy.receive_response(message, flow)

@@ -15,6 +15,8 @@ from typing import Final
 
 from prometheus_client import Gauge
 
+from services.frontend.sealing import Seal
+
 _FLOWS = Gauge("parley_frontend_flows", "Connections and UDP associations, by transport", ["transport"])
 
 UDP_BIT: Final = 1 << 63
@@ -27,8 +29,8 @@ class Flow:
     """One connection or UDP association."""
 
     __slots__ = (
-        "aors", "connection_id", "key", "last_seen", "local", "registered_key", "reliable", "remote", "seen_first",
-        "tls", "transport", "trusted",
+        "aors", "connection_id", "key", "last_seen", "local", "registered_key", "reliable", "remote", "seal", "seen_first",
+        "silent", "tls", "transport", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +51,10 @@ class Flow:
         self.trusted = trusted
         """A server that showed a certificate we trust."""
         self.key: Hashable = connection_id
+        self.seal: Seal | None = None
+        """Signs what is sent, once the client has a security association (MS-SIPAE)."""
+        self.silent = False
+        """The client sends keep-alives that want no answer."""
         self.aors: set[str] = set()
         """Addresses of record registered over it."""
         self.last_seen = 0.0

@@ -8,6 +8,7 @@ import random
 import secrets
 from pathlib import Path
 
+from parley.platform.events.api import Event
 from parley.platform.keys import derive_key, write_private
 from parley.platform.lifecycle import ServiceContext
 from parley.platform.resolver import Resolver
@@ -26,14 +27,16 @@ from parley.sip.nonce import Nonces
 from parley.sip.proxy.loops import LoopDetector
 from parley.sip.transaction import Timers
 from services.frontend.applications import ApplicationClient, Applications
+from services.frontend.associations import Gate
 from services.frontend.authentication import DigestAuthenticator
 from services.frontend.calls import TOPIC, CallTracker, FactPublisher
-from services.frontend.communicator import CommunicatorDialect
+from services.frontend.communicator import CommunicatorDialect, sign_in_servers
 from services.frontend.config import FrontendConfig
 from services.frontend.credentials import CredentialCache
 from services.frontend.directory import BackendDirectory
 from services.frontend.dispatcher import Dispatcher
 from services.frontend.flows import Flow, Flows
+from services.frontend.guessing import GuessGuard
 from services.frontend.leases import LeaseKeeper
 from services.frontend.listeners import Listeners, advertised, certificate_files, open_listeners
 from services.frontend.outside import Outside
@@ -109,10 +112,15 @@ class FrontendService:
             derive_key(context.master_key, "nonce"), self.edge_uid, lifetime=config.digest.nonce_seconds,
             started_at=clock.wall(),
         )  # fmt: skip
+        guard = GuessGuard(config.limits, clock, loop)
         self._authenticator = DigestAuthenticator(
-            domains=frozenset(domain.lower() for domain in config.domains), config=config.digest, limits=config.limits,
+            domains=frozenset(domain.lower() for domain in config.domains), config=config.digest, guard=guard,
             nonces=nonces, cache=self._cache, check_foreign=self._directory.check_nonce,
             fake_key=derive_key(context.master_key, "nobody"), clock=clock, loop=loop,
+        )  # fmt: skip
+        self._gate = Gate(
+            self._authenticator, servers=sign_in_servers(config), schemes=config.communicator.schemes, cache=self._cache,
+            guard=guard, clock=clock, flows=self._flows,
         )  # fmt: skip
         surface = EdgeSurface(self._authenticator, self._calls, self._new_deliveries)
         rpc.add_service(add_EdgeServicer_to_server, surface, _EDGE)
@@ -156,13 +164,13 @@ class FrontendService:
         self._peers = PeerEdges(self)
         self.proxy = ProxyCore(
             edge_uid=self.edge_uid, driver=self._driver, clock=context.clock, flows=self._flows, local=self._local,
-            peers=self._peers, addresses=self._addresses, authenticator=self._authenticator,
+            peers=self._peers, addresses=self._addresses, authenticator=self._gate,
             directory=self._directory, table=RoutingTable(config.domains, self._rows()), loops=self._loops,
             calls=self._calls, facts=self._facts, tracer=context.tracer, spawn=context.tasks.once,
             applications=self._applications, outside=outside, answer_here=answer_here, timer_c=config.timer_c,
         )  # fmt: skip
         registration = Registration(
-            domains=domains, authenticator=self._authenticator,
+            domains=domains, authenticator=self._gate,
             registrar=BatchClient(
                 context.rpc.channel("parley.registrar.v1.Registrar"), "/parley.registrar.v1.Registrar/Update",
                 registrar.UpdateRequest, registrar.UpdateResponse,
@@ -173,7 +181,7 @@ class FrontendService:
         )  # fmt: skip
         self._dispatcher = Dispatcher(
             domains=domains, limits=config.limits, addresses=self._addresses, registration=registration,
-            proxy=self.proxy, clock=context.clock, loop=loop,
+            gate=self._gate, proxy=self.proxy, clock=context.clock, loop=loop,
         )  # fmt: skip
         self._sink.target = self._dispatcher
 
@@ -185,7 +193,11 @@ class FrontendService:
         context.tasks.spawn("frontend lease", self._lease.run())
         context.tasks.spawn("frontend facts", self._facts.run())
         context.tasks.spawn("frontend sweep", self._sweep())
-        context.events.subscribe("parley.users", UserChanged, self._cache.on_user_changed)
+        context.events.subscribe("parley.users", UserChanged, self._on_user_changed)
+
+    async def _on_user_changed(self, event: Event) -> None:
+        await self._cache.on_user_changed(event)
+        await self._gate.on_user_changed(event)
 
     async def _sweep(self) -> None:
         while True:

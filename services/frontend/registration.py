@@ -24,7 +24,8 @@ from parley.sip.message import Request, Response, make_response
 from parley.sip.nameaddr import NameAddr
 from parley.sip.outbound import FLOW_TIMER_S, instance_of, option_tags, reg_id_of
 from parley.sip.uri import aor
-from services.frontend.authentication import Accepted, DigestAuthenticator
+from services.frontend.associations import Gate
+from services.frontend.authentication import Accepted
 from services.frontend.communicator import CATEGORIES, CommunicatorDialect, speaks_it
 from services.frontend.communicator import SUPPORTED as COMMUNICATOR_TAGS
 from services.frontend.flows import Flow
@@ -47,7 +48,7 @@ class Registration:
         self,
         *,
         domains: frozenset[str],
-        authenticator: DigestAuthenticator,
+        authenticator: Gate,
         registrar: UpdateClient,
         addresses: Addresses,
         edge_uid: str,

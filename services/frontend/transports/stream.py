@@ -125,7 +125,8 @@ class StreamFlow(Flow, asyncio.Protocol):
                 self._sink.on_message(item, self)
             elif item is KeepAlive.PING:
                 self.seen_first = now
-                self.send(b"\r\n")
+                if not self.silent:
+                    self.send(b"\r\n")
 
     def pause_writing(self) -> None:
         """The client does not read what it is sent."""
@@ -146,7 +147,7 @@ class StreamFlow(Flow, asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
-        transport.write(data)
+        transport.write(data if self.seal is None else self.seal.sealed(data))
         return True
 
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""Authentication and signing of SIP as Office Communicator does it (MS-SIPAE): NTLM and Kerberos, message by message."""
