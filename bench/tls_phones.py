@@ -16,6 +16,7 @@ import ssl
 import sys
 import time
 from itertools import count
+from typing import cast
 
 import uvloop
 
@@ -35,8 +36,7 @@ class Phone(asyncio.Protocol):
         self.registered = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # that of uvloop over TLS is no subclass
         self._register("")
 
     def data_received(self, data: bytes) -> None:

@@ -1,0 +1,54 @@
+"""Configuration of the presence service."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pydantic import Field, field_validator
+
+from parley.platform.config import Section
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+
+
+class PresenceConfig(Section):
+    """Presence, contacts, settings."""
+
+    server_name: str = Field(default="", description="FQDN in diagnostics; empty: the domain of the user")
+    max_contacts: int = Field(default=1_000, ge=1, le=10_000, description="Contacts of one user")
+    max_subscriptions: int = Field(default=64, ge=8, description="Subscriptions of one user, all endpoints together")
+    max_resources: int = Field(default=1_000, ge=1, le=10_000, description="Resources of one batched subscription")
+    max_body_bytes: int = Field(default=65_536, ge=4_096, description="Largest document of a client")
+    subscription_seconds: int = Field(default=3_600, ge=60, description="Length of a subscription when none is asked for")
+    max_subscription_seconds: int = Field(default=28_800, ge=60, description="Longest subscription")
+    min_subscription_seconds: int = Field(default=60, ge=1, description="Shortest subscription, and publication")
+    publish_seconds: int = Field(default=3_600, ge=60, description="Length of a PUBLISH when none is asked for")
+    notify_interval: float = Field(
+        default=0.5, ge=0, description="Least seconds between two notifications of a subscription"
+    )
+    messages_kept: int = Field(default=100, ge=0, description="Messages kept for a user who is not signed in")
+    message_days: float = Field(default=14.0, gt=0, description="How long a message is kept")
+    settings: dict[str, dict[str, dict[str, str]]] = Field(
+        default={},
+        description="Settings for clients by group and name, for a domain, a user's address, or '*' for all",
+    )
+
+    @field_validator("settings")
+    @classmethod
+    def _names(cls, settings: dict[str, dict[str, dict[str, str]]]) -> dict[str, dict[str, dict[str, str]]]:
+        for groups in settings.values():
+            for group, values in groups.items():
+                for name in (group, *values):
+                    if not _NAME.fullmatch(name):
+                        raise ValueError(f"{name!r} cannot be the name of a setting")
+        return settings
+
+    def settings_of(self, aor: str) -> dict[str, dict[str, str]]:
+        """Settings by group for a user: those of all, then of the domain, then the user's own; later ones win."""
+        user = aor.removeprefix("sip:")
+        merged: dict[str, dict[str, str]] = {}
+        for scope in ("*", user.rpartition("@")[2], user):
+            for group, values in self.settings.get(scope, {}).items():
+                merged.setdefault(group, {}).update(values)
+        return merged

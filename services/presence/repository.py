@@ -1,0 +1,204 @@
+"""Presence in Redis. A change is read, made and written back if nobody was faster; else it is made anew.
+
+So each user has one writer at a time, whichever process it is in. The events of a change are written in the same step. What
+users made by hand (contacts) is on disk when the call returns; presence need not be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message as ProtoMessage
+
+from parley.platform.outbox import Record
+from parley.platform.store.client import Store
+from parley.platform.store.errors import StoreError, StoreUnavailable
+from parley.presence.contacts import new_list
+from parley.presence.model import new_presentity, next_deadline_ms
+from parley.proto.events.v1.presence_pb2 import ContactChanged, MessageUndelivered, PresenceChanged
+from parley.proto.presence.v1 import state_pb2 as pb
+from services.presence import keys
+
+PRESENCE_TOPIC: Final = "parley.presence"
+CONTACTS_TOPIC: Final = "parley.contacts"
+MESSAGES_TOPIC: Final = "parley.messages"
+
+_TRIES: Final = 32
+_TYPES: Final = {
+    PRESENCE_TOPIC: PresenceChanged, CONTACTS_TOPIC: ContactChanged, MESSAGES_TOPIC: MessageUndelivered,
+}  # fmt: skip
+
+T = TypeVar("T")
+
+
+class PresenceRepository:
+    """The presence service's view of the store."""
+
+    def __init__(self, store: Store, wake: Callable[[str], None]) -> None:
+        """``wake``: told the key of an outbox that something was pushed to."""
+        self._store = store
+        self._wake = wake
+        self._put = store.script("services.presence", "put.lua")
+        self._next = store.script("services.presence", "next.lua")
+
+    # Presentities
+
+    async def presentity(self, aor: str) -> pb.Presentity:
+        """The state of a user; a new one for who has none. Raises StoreError."""
+        return (await self._load(aor))[0]
+
+    async def presentities(self, aors: Sequence[str]) -> list[pb.Presentity]:
+        """The states of many users, in one round trip; new ones for who has none. Raises StoreError."""
+        replies = await self._store.pipeline([["HGET", keys.presentity_key(aor), "d"] for aor in aors])
+        found = []
+        for aor, reply in zip(aors, replies, strict=True):
+            if isinstance(reply, StoreError):
+                raise reply
+            found.append(pb.Presentity.FromString(reply) if reply else new_presentity(aor))
+        return found
+
+    async def _load(self, aor: str) -> tuple[pb.Presentity, int]:
+        version, data = await self._store.execute("HMGET", keys.presentity_key(aor), "v", "d")
+        if data is None:
+            return new_presentity(aor), 0
+        return pb.Presentity.FromString(data), int(version)
+
+    async def change(
+        self, aor: str, apply: Callable[[pb.Presentity], tuple[T, PresenceChanged | None]], traceparent: str = ""
+    ) -> T:
+        """Changes the state of a user; without an event nothing is written. What ``apply`` raises is raised, and StoreError.
+
+        ``apply`` may be called several times, each time with the state as it is then.
+        """
+        for _ in range(_TRIES):
+            state, version = await self._load(aor)
+            result, event = apply(state)
+            if event is None:
+                return result
+            event.version = version + 1
+            args = [version, state.SerializeToString(), f"p|{aor}", next_deadline_ms(state)]
+            reply = await self._put(
+                _document_keys(keys.presentity_key(aor), aor),
+                [*args, _packed(PRESENCE_TOPIC, aor, event, traceparent)],
+            )
+            if reply:
+                self._wake(keys.outbox_key(keys.shard_of(aor)))
+                return result
+        raise StoreUnavailable(f"the presence of {aor} changes too fast")
+
+    # Contacts
+
+    async def contacts(self, aor: str) -> pb.ContactList:
+        """The contact list of a user. Raises StoreError."""
+        return (await self._load_contacts(aor))[0]
+
+    async def _load_contacts(self, aor: str) -> tuple[pb.ContactList, int]:
+        version, data = await self._store.execute("HMGET", keys.contacts_key(aor), "v", "d")
+        return (pb.ContactList.FromString(data), int(version)) if data is not None else (new_list(), 0)
+
+    async def change_contacts(
+        self, aor: str, apply: Callable[[pb.ContactList], tuple[T, list[ContactChanged]]], traceparent: str = ""
+    ) -> T:
+        """Changes a contact list; it is on disk when this returns. Raises what ``apply`` raises, and StoreError."""
+        for _ in range(_TRIES):
+            contacts, version = await self._load_contacts(aor)
+            result, events = apply(contacts)
+            if not events:
+                return result
+            packed = [_packed(CONTACTS_TOPIC, aor, event, traceparent) for event in events]
+            reply = await self._put.durable(
+                _document_keys(keys.contacts_key(aor), aor), [version, contacts.SerializeToString(), "", 0, *packed]
+            )
+            if reply:
+                self._wake(keys.outbox_key(keys.shard_of(aor)))
+                return result
+        raise StoreUnavailable(f"the contacts of {aor} change too fast")
+
+    # Subscriptions
+
+    async def subscription(self, watcher: str, subscription_id: str) -> pb.Subscription | None:
+        """A subscription of a user. Raises StoreError."""
+        data = await self._store.execute("HGET", keys.subscriptions_key(watcher), subscription_id)
+        return pb.Subscription.FromString(data) if data else None
+
+    async def count_subscriptions(self, watcher: str) -> int:
+        """How many a user has. Raises StoreError."""
+        return int(await self._store.execute("HLEN", keys.subscriptions_key(watcher))) // 2
+
+    async def keep(self, subscription: pb.Subscription, *, gone: Sequence[str] = (), first: int | None = None) -> None:
+        """Writes a subscription at its watcher and at everyone it watches. Raises StoreError.
+
+        ``gone``: resources it watches no longer; ``first``: number of the NOTIFY that its answer stands for, for a new one.
+        """
+        watcher, data = subscription.watcher, subscription.SerializeToString()
+        own = keys.subscriptions_key(watcher)
+        commands: list[list[Any]] = [["HSET", own, subscription.id, data]]
+        if first is not None:
+            commands.append(["HSET", own, f"q:{subscription.id}", first])
+        member = f"s|{watcher}|{subscription.id}"
+        commands.append(["ZADD", keys.deadlines_key(keys.shard_of(watcher)), subscription.expires_at_ms, member])
+        commands += [["HSET", keys.watchers_key(resource), subscription.id, data] for resource in subscription.resources]
+        commands += [["HDEL", keys.watchers_key(resource), subscription.id] for resource in gone]
+        _raise_first(await self._store.pipeline(commands))
+
+    async def end(self, subscription: pb.Subscription) -> None:
+        """Forgets a subscription. Raises StoreError."""
+        watcher = subscription.watcher
+        commands: list[list[Any]] = [
+            ["HDEL", keys.subscriptions_key(watcher), subscription.id, f"q:{subscription.id}"],
+            ["ZREM", keys.deadlines_key(keys.shard_of(watcher)), f"s|{watcher}|{subscription.id}"],
+        ]
+        commands += [["HDEL", keys.watchers_key(resource), subscription.id] for resource in subscription.resources]
+        _raise_first(await self._store.pipeline(commands))
+
+    async def watchers(self, target: str) -> list[pb.Subscription]:
+        """The subscriptions to a user. Raises StoreError."""
+        found = await self._store.execute("HVALS", keys.watchers_key(target))
+        return [pb.Subscription.FromString(data) for data in found]
+
+    async def next_number(self, subscription: pb.Subscription) -> int:
+        """CSeq of the next NOTIFY; 0 when the subscription is gone. Raises StoreError."""
+        return int(await self._next([keys.subscriptions_key(subscription.watcher)], [subscription.id]))
+
+    async def next_numbers(self, subscriptions: Sequence[pb.Subscription]) -> list[int]:
+        """The same for many, in one round trip; 0 also for one whose server is away."""
+        replies = await self._next.many([([keys.subscriptions_key(one.watcher)], [one.id]) for one in subscriptions])
+        return [0 if isinstance(reply, StoreError) else int(reply) for reply in replies]
+
+    async def forget_watcher(self, target: str, subscription_id: str) -> None:
+        """Takes a subscription that is gone off those to a user. Raises StoreError."""
+        await self._store.execute("HDEL", keys.watchers_key(target), subscription_id)
+
+    # What expires
+
+    async def due(self, shard: int, now_ms: int, most: int) -> list[str]:
+        """What has expired in a shard: ``p|aor`` and ``s|watcher|id``. Raises StoreError."""
+        found = await self._store.execute("ZRANGE", keys.deadlines_key(shard), "-inf", now_ms, "BYSCORE", "LIMIT", 0, most)
+        return [member.decode() for member in found]
+
+    async def not_due(self, shard: int, member: str) -> None:
+        """Takes off what turned out to be gone already. Raises StoreError."""
+        await self._store.execute("ZREM", keys.deadlines_key(shard), member)
+
+
+def _document_keys(document: str, aor: str) -> list[str]:
+    shard = keys.shard_of(aor)
+    return [document, keys.outbox_key(shard), keys.deadlines_key(shard)]
+
+
+def _packed(topic: str, key: str, event: ProtoMessage, traceparent: str) -> bytes:
+    return f"{topic}\n{key}\n{traceparent}\n".encode() + event.SerializeToString()
+
+
+def decode_event(raw: bytes) -> Record:
+    """An entry of the outbox."""
+    topic, key, traceparent, data = raw.split(b"\n", 3)
+    message = _TYPES[topic.decode()].FromString(data)
+    return Record(topic.decode(), key.decode(), message, traceparent.decode())
+
+
+def _raise_first(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, StoreError):
+            raise reply
