@@ -14,6 +14,7 @@ from google.protobuf.message import Message as ProtoMessage
 from parley.platform.outbox import Record
 from parley.platform.store.client import Store
 from parley.platform.store.errors import StoreError, StoreUnavailable
+from parley.platform.store.link import Arg
 from parley.presence.contacts import new_list
 from parley.presence.model import new_presentity, next_deadline_ms
 from parley.proto.events.v1.presence_pb2 import ContactChanged, MessageUndelivered, PresenceChanged
@@ -25,7 +26,7 @@ CONTACTS_TOPIC: Final = "parley.contacts"
 MESSAGES_TOPIC: Final = "parley.messages"
 
 _TRIES: Final = 32
-_TYPES: Final = {
+_TYPES: Final[dict[str, Any]] = {
     PRESENCE_TOPIC: PresenceChanged, CONTACTS_TOPIC: ContactChanged, MESSAGES_TOPIC: MessageUndelivered,
 }  # fmt: skip
 
@@ -50,7 +51,8 @@ class PresenceRepository:
 
     async def presentities(self, aors: Sequence[str]) -> list[pb.Presentity]:
         """The states of many users, in one round trip; new ones for who has none. Raises StoreError."""
-        replies = await self._store.pipeline([["HGET", keys.presentity_key(aor), "d"] for aor in aors])
+        commands: list[list[Any]] = [["HGET", keys.presentity_key(aor), "d"] for aor in aors]
+        replies = await self._store.pipeline(commands)
         found = []
         for aor, reply in zip(aors, replies, strict=True):
             if isinstance(reply, StoreError):
@@ -77,7 +79,7 @@ class PresenceRepository:
             if event is None:
                 return result
             event.version = version + 1
-            args = [version, state.SerializeToString(), f"p|{aor}", next_deadline_ms(state)]
+            args: list[Arg] = [version, state.SerializeToString(), f"p|{aor}", next_deadline_ms(state)]
             reply = await self._put(
                 _document_keys(keys.presentity_key(aor), aor),
                 [*args, _packed(PRESENCE_TOPIC, aor, event, traceparent)],

@@ -1,0 +1,1 @@
+"""The documents of standard SIP presence, read and written without I/O."""

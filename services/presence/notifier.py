@@ -1,0 +1,229 @@
+"""Sends NOTIFY and BENOTIFY: at once, then at most once an interval for each subscription, and always the newest state.
+
+What changes meanwhile is gathered, and the document is made when it is sent. A client whose connection is gone is looked for
+among its registrations; a subscription nobody answers for is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from prometheus_client import Counter, Histogram
+
+from parley.platform.applications.edges import EdgeSender, FlowGone
+from parley.platform.clock import Clock
+from parley.platform.rpc.errors import RpcError
+from parley.platform.store.errors import StoreError
+from parley.platform.telemetry.tracing import Tracer
+from parley.proto.presence.v1 import state_pb2 as pb
+from parley.proto.sip.v1.message_pb2 import Flow
+from parley.sip.message import Request
+from services.presence.repository import PresenceRepository
+from services.presence.views import Changes, Document
+
+logger = logging.getLogger(__name__)
+
+_NOTIFIED = Counter(
+    "parley_presence_notifications_total", "Notifications, by event package and outcome", ["event", "outcome"]
+)
+_DELAY = Histogram(
+    "parley_presence_fanout_seconds", "Time from a change to the notification of a subscriber",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)  # fmt: skip
+
+_ENDING: Final = frozenset({404, 405, 410, 416, 481, 482, 483, 484, 485, 489, 501, 604})
+"""Answers to NOTIFY that end the subscription (RFC 6665 section 4.2.2)."""
+_LIMIT: Final = 100_000
+
+
+class Documents(Protocol):
+    """Makes the document for a subscription when it is sent."""
+
+    async def make(self, subscription: pb.Subscription, pending: Pending) -> Document | None:
+        """None when there is nothing to tell after all. Raises StoreError."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """What a subscription is to be told."""
+
+    changes: dict[str, Changes] = field(default_factory=dict)
+    """Of users, by address of record."""
+    whole: bool = False
+    """The full state, whatever changed."""
+    since: float = 0.0
+    """When the first of it came, wall clock seconds."""
+    traceparent: str = ""
+    states: dict[str, pb.Presentity] = field(default_factory=dict)
+    """Where the state that is to be told is at hand."""
+
+
+Locate = Callable[[pb.Subscription], Awaitable[Flow | None]]
+
+
+class Notifier:
+    """All notifications of this process."""
+
+    def __init__(
+        self, repository: PresenceRepository, sender: EdgeSender, documents: Documents, locate: Locate, clock: Clock,
+        tracer: Tracer, *, interval_s: float,
+    ) -> None:  # fmt: skip
+        """``locate``: where the client of a subscription is registered now."""
+        self._repository = repository
+        self._sender = sender
+        self._documents = documents
+        self._locate = locate
+        self._clock = clock
+        self._tracer = tracer
+        self._interval_s = interval_s
+        self._pending: dict[str, Pending] = {}
+        self._sent_at: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def tell(self, subscription: pb.Subscription, pending: Pending) -> None:
+        """Notifies a subscriber, now or with what else comes within the interval."""
+        known = self._pending.get(subscription.id)
+        if known is not None:
+            for aor, changes in pending.changes.items():
+                known.changes.setdefault(aor, Changes()).add(changes)
+            known.whole |= pending.whole
+            known.states.clear()
+            return
+        self._pending[subscription.id] = pending
+        loop = asyncio.get_running_loop()
+        wait = self._sent_at.get(subscription.id, 0.0) + self._interval_s - loop.time()
+        if wait > 0:
+            pending.states.clear()  # it would be old by then
+        self._spawn(self._flush(subscription, max(0.0, wait)))
+
+    def send(self, subscription: pb.Subscription, document: Document, traceparent: str = "") -> None:
+        """Sends a document as it is, in its turn (changes of contacts, each of which counts)."""
+        self._spawn(self._deliver(subscription, document, traceparent, self._clock.wall()))
+
+    async def finish(self, subscription: pb.Subscription, reason: str) -> None:
+        """The last NOTIFY of a subscription that ends (RFC 6665 section 4.4.1)."""
+        try:
+            request = _request(subscription, await self._repository.next_number(subscription) or 1, None, self._now_ms())
+            request.set("Subscription-State", f"terminated;reason={reason}")
+            await self._send(subscription, request, "")
+        except (FlowGone, RpcError, StoreError) as error:
+            logger.info("the end of a subscription could not be told: %s", error)
+
+    async def stop(self) -> None:
+        """Ends what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _now_ms(self) -> int:
+        return int(self._clock.wall() * 1000)
+
+    async def _flush(self, subscription: pb.Subscription, wait: float) -> None:
+        if wait:
+            await asyncio.sleep(wait)
+        if len(self._sent_at) > _LIMIT:
+            self._sent_at.clear()
+        self._sent_at[subscription.id] = asyncio.get_running_loop().time()
+        pending = self._pending.pop(subscription.id)
+        try:
+            document = await self._documents.make(subscription, pending)
+        except StoreError as error:
+            logger.warning("a subscriber of %s is told later: %s", subscription.target, error)
+            self.tell(subscription, pending)
+            return
+        if document is not None:
+            await self._deliver(subscription, document, pending.traceparent, pending.since)
+
+    async def _deliver(self, subscription: pb.Subscription, document: Document, traceparent: str, since: float) -> None:
+        event = subscription.event
+        method = _method(subscription)
+        span = self._tracer.start(
+            f"presence.notify {event}", kind="producer",
+            attributes={"sip.method": method, "sip.call_id": subscription.call_id, "sip.aor": subscription.watcher},
+            links=(traceparent,) if traceparent else (),
+        )  # fmt: skip
+        outcome = "failed"
+        try:
+            number = await self._repository.next_number(subscription)
+            if number:
+                request = _request(subscription, number, document, self._now_ms())
+                outcome = await self._send(subscription, request, span.traceparent)
+            else:
+                outcome = "gone"
+                for target in {subscription.target, *subscription.resources}:
+                    await self._repository.forget_watcher(target, subscription.id)
+        except (FlowGone, RpcError, StoreError) as error:
+            logger.info("a notification of %s to %s failed: %s", event, subscription.watcher, error)
+        finally:
+            _NOTIFIED.labels(event, outcome).inc()
+            span.end("ok" if outcome == "sent" else "error")
+        if outcome == "sent" and since:
+            _DELAY.observe(max(0.0, self._clock.wall() - since))
+        elif outcome in ("refused", "unreachable"):
+            await self._end(subscription)
+
+    async def _send(self, subscription: pb.Subscription, request: Request, traceparent: str) -> str:
+        """ "sent", "refused" when the client wants no more, "unreachable" when it is not registered any more."""
+        for again in (False, True):
+            try:
+                if subscription.best_effort:
+                    await self._sender.send(request, subscription.flow, traceparent=traceparent)
+                    return "sent"
+                answer = await self._sender.request(request, subscription.flow, traceparent=traceparent)
+                return "refused" if answer.status in _ENDING else "sent"
+            except FlowGone:
+                if again:
+                    break
+                flow = await self._locate(subscription)
+                if flow is None:
+                    break
+                subscription.flow.CopyFrom(flow)
+                await self._repository.keep(subscription)
+        return "unreachable"
+
+    async def _end(self, subscription: pb.Subscription) -> None:
+        try:
+            await self._repository.end(subscription)
+        except StoreError as error:
+            logger.info("a subscription ends later: %s", error)
+
+
+def _method(subscription: pb.Subscription) -> str:
+    return "BENOTIFY" if subscription.best_effort else "NOTIFY"
+
+
+def _request(subscription: pb.Subscription, number: int, document: Document | None, now_ms: int) -> Request:
+    """A notification in the dialog of a subscription."""
+    left = max(0, (subscription.expires_at_ms - now_ms) // 1000)
+    method = _method(subscription)
+    headers = [
+        ("Max-Forwards", "70"),
+        ("From", subscription.local_party),
+        ("To", subscription.remote_party),
+        ("Call-ID", subscription.call_id),
+        ("CSeq", f"{number} {method}"),
+        ("Contact", contact_of(subscription)),
+        ("Event", subscription.event),
+        ("Subscription-State", f"active;expires={left}"),
+    ]
+    headers += [("Route", route) for route in subscription.routes]
+    if subscription.list:
+        headers.append(("Require", "eventlist"))
+    if document is not None:
+        headers.append(("Content-Type", document[0]))
+    body = document[1] if document is not None else b""
+    return Request.create(method, subscription.remote_target, headers=headers, body=body)
+
+
+def contact_of(subscription: pb.Subscription) -> str:
+    """The Contact of our side: it says whose subscription it is, so any front end brings further requests here."""
+    return f"<{subscription.target};opaque=app:presence>"
