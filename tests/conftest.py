@@ -63,6 +63,7 @@ def _needed_tools(request: pytest.FixtureRequest) -> None:
     """Looks at the markers of a test before it runs."""
     from tests.support.baresip import baresip_missing
     from tests.support.programs import program_missing
+    from tests.support.sipe import sipe_missing
 
     if request.node.get_closest_marker("baresip"):
         _require(baresip_missing())
@@ -70,6 +71,8 @@ def _needed_tools(request: pytest.FixtureRequest) -> None:
         _require(program_missing("sipp"))
     if request.node.get_closest_marker("browser"):
         _require(program_missing("chromium"))
+    if request.node.get_closest_marker("sipe"):
+        _require(sipe_missing())
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,23 @@
 #!/usr/bin/env bash
-# Installs Debian packages that the tests use: SIPp, baresip, Chromium, a JDK and Maven. With `bench` also Kamailio.
+# Installs Debian packages that the tests use: SIPp, baresip, Chromium, a JDK and Maven, and what the SIPE client of
+# tests/interop/sipe is built with and loads. With `bench` also Kamailio.
 # Does nothing for what is there already; needs root and apt for what is not.
 set -euo pipefail
 
 declare -A programs=(
   [sipp]=sip-tester [baresip]=baresip [chromium]=chromium [java]=default-jdk-headless [mvn]=maven
+  [finch]=finch [gcc]=gcc [make]=make [pkg-config]=pkg-config
+)
+declare -A libraries=(
+  [purple]=libpurple-dev [json-glib-1.0]=libjson-glib-dev [gstreamer-1.0]=libgstreamer1.0-dev [libxml-2.0]=libxml2-dev
+)
+declare -A files=(  # what is loaded when it is there
+  ["/usr/lib/purple-2/libsipe.so"]=pidgin-sipe
+  ["/usr/lib/*/libfarstream-0.2.so.5"]=libfarstream-0.2-5
+  ["/usr/lib/*/gstreamer-1.0/libgstaudioconvert.so"]=gstreamer1.0-plugins-base
+  ["/usr/lib/*/gstreamer-1.0/libgstrtp.so"]=gstreamer1.0-plugins-good
+  ["/usr/lib/*/gstreamer-1.0/libgstsrtp.so"]=gstreamer1.0-plugins-bad
+  ["/usr/lib/*/gstreamer-1.0/libgstnice.so"]=gstreamer1.0-nice
 )
 if [ "${1:-}" = bench ]; then
   programs[kamailio]="kamailio kamailio-redis-modules"
@@ -16,6 +29,12 @@ for program in "${!programs[@]}"; do
     # shellcheck disable=SC2206 # one program may need several packages
     packages+=(${programs[$program]})
   fi
+done
+for library in "${!libraries[@]}"; do
+  pkg-config --exists "$library" 2>/dev/null || packages+=("${libraries[$library]}")
+done
+for file in "${!files[@]}"; do
+  compgen -G "$file" >/dev/null || packages+=("${files[$file]}")
 done
 [ ${#packages[@]} -eq 0 ] && exit 0
 

@@ -1,0 +1,37 @@
+"""SIPE, a client of Office Communications Server, with Parley: what its users do, over TLS and TCP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.parley_server import ParleyServer
+from tests.support.sipe import run_scenario
+
+pytestmark = [pytest.mark.sipe, pytest.mark.valkey]
+
+SCENARIOS: tuple[str, ...] = ()
+"""Those of ``sipe/acceptance.py --list`` that Parley is to pass."""
+
+__test__ = bool(SCENARIOS)  # without any there is nothing to collect, and so nothing to skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
+    running = ParleyServer(tmp_path_factory.mktemp("parley"))
+    try:
+        asyncio.run(running.start())
+        yield running
+    finally:
+        asyncio.run(running.stop())
+
+
+@pytest.mark.parametrize("transport", ["tls", "tcp"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenario(server: ParleyServer, scenario: str, transport: str, tmp_path: Path) -> None:
+    problem = run_scenario(scenario, f"127.0.0.1:{server.ports[transport]}", transport, tmp_path)
+    if problem is not None:
+        pytest.fail(f"{scenario} over {transport}: {problem}", pytrace=False)
