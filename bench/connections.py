@@ -45,8 +45,7 @@ async def idle_connections(folder: Path, count: int) -> Result:
             ]
             front_end.kill()
             begun = time.monotonic()
-            await phones.until_below(count // 10, 60)
-            await phones.until(count, 600)
+            await phones.until(count, 600, server=1)
             result.rows.append(["time until all are registered at the other front end", f"{time.monotonic() - begun:.1f} s"])
         finally:
             await phones.stop()
@@ -79,17 +78,15 @@ class _Phones:
         report: dict[str, Any] = json.loads(line)
         return report
 
-    async def until(self, registered: int, seconds: float) -> None:
-        """Waits until that many are registered."""
-        async with asyncio.timeout(seconds):
-            while (await self._next())["registered"] < registered:
-                pass
-
-    async def until_below(self, registered: int, seconds: float) -> None:
-        """Waits until most have noticed that their connection is gone."""
-        async with asyncio.timeout(seconds):
-            while (await self._next())["registered"] > registered:
-                pass
+    async def until(self, wanted: int, seconds: float, *, server: int = 0) -> None:
+        """Waits until that many are registered at a server. Raises RuntimeError that says how many are."""
+        report: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(seconds):
+                while not report or report["registered"][server] < wanted:
+                    report = await self._next()
+        except TimeoutError:
+            raise RuntimeError(f"not all phones registered within {seconds:.0f} s: {report}") from None
 
     async def stop(self) -> None:
         """Ends it."""

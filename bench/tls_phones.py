@@ -15,6 +15,7 @@ import resource
 import ssl
 import sys
 import time
+from functools import partial
 from itertools import count
 from typing import cast
 
@@ -27,8 +28,9 @@ _call_ids = count()
 class Phone(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, fleet: Fleet, user: str) -> None:
+    def __init__(self, fleet: Fleet, user: str, server: int) -> None:
         self._fleet = fleet
+        self._server = server
         self._user = user
         self._cseq = 0
         self._call_id = f"{next(_call_ids)}@phones"
@@ -49,14 +51,14 @@ class Phone(asyncio.Protocol):
             elif " 200 " in text[:20]:
                 if not self.registered:
                     self.registered = True
-                    self._fleet.registered += 1
+                    self._fleet.registered[self._server] += 1
             else:
                 self._fleet.refused += 1
                 self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.registered:
-            self._fleet.registered -= 1
+            self._fleet.registered[self._server] -= 1
         self._fleet.lost(self._user)
 
     def _register(self, credentials: str) -> None:
@@ -96,7 +98,8 @@ class Fleet:
         self.ports = ports
         self.domain = domain
         self.password = password
-        self.registered = 0
+        self.registered = [0] * len(ports)
+        """By server."""
         self.refused = 0
         self._gate = asyncio.Semaphore(in_progress)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -126,8 +129,9 @@ class Fleet:
         while True:
             async with self._gate:
                 try:
-                    port = self.ports[self._users[user]]
-                    await loop.create_connection(lambda: Phone(self, user), "127.0.0.1", port, ssl=self._context)
+                    server = self._users[user]
+                    phone = partial(Phone, self, user, server)
+                    await loop.create_connection(phone, "127.0.0.1", self.ports[server], ssl=self._context)
                     return
                 except OSError:
                     self._users[user] = (self._users[user] + 1) % len(self.ports)

@@ -58,6 +58,7 @@ class Call:
     to_aor: str
     started_at: float
     traceparent: str = ""
+    voice: bool = True
     ringing: bool = False
     answered_at: float | None = None
 
@@ -90,11 +91,13 @@ class CallTracker:
         """The call of that key, if it goes on."""
         return self._calls.get(key)
 
-    def started(self, key: CallKey, *, from_aor: str, to_aor: str, now: float, traceparent: str = "") -> CallChanged | None:
-        """An INVITE outside any dialog was authenticated and is being routed."""
+    def started(
+        self, key: CallKey, *, from_aor: str, to_aor: str, now: float, traceparent: str = "", voice: bool = True
+    ) -> CallChanged | None:
+        """An INVITE outside any dialog was authenticated and is being routed. ``voice``: not one for messages alone."""
         if key in self._calls:
             return None
-        call = self._calls[key] = Call(key, from_aor, to_aor, now, traceparent)
+        call = self._calls[key] = Call(key, from_aor, to_aor, now, traceparent, voice)
         _CALLS.set(len(self._calls))
         return self._fact(call, CallChanged.KIND_STARTED, now)
 
@@ -155,7 +158,13 @@ class CallTracker:
             from_aor=call.from_aor,
             to_aor=call.to_aor,
             at_ms=round(now * 1000),
+            voice=call.voice,
         )
+
+
+def offers_media(body: bytes) -> bool:
+    """Whether the body of an INVITE offers more than messages; one without an offer may lead to anything."""
+    return b"m=message" not in body or b"m=audio" in body or b"m=video" in body
 
 
 class FactPublisher:

@@ -24,11 +24,35 @@ CONTENT_TYPE: Final = "application/pidf+xml"
 MAX_TUPLES: Final = 256
 
 ACTIVITIES: Final = frozenset(
-    (
-        "appointment away breakfast busy dinner holiday in-transit looking-for-work lunch meal meeting on-the-phone other "
-        "performance permanent-absence playing presentation shopping sleeping spectator steering travel tv unknown vacation "
-        "working worship"
-    ).split()
+    [
+        "appointment",
+        "away",
+        "breakfast",
+        "busy",
+        "dinner",
+        "holiday",
+        "in-transit",
+        "looking-for-work",
+        "lunch",
+        "meal",
+        "meeting",
+        "on-the-phone",
+        "other",
+        "performance",
+        "permanent-absence",
+        "playing",
+        "presentation",
+        "shopping",
+        "sleeping",
+        "spectator",
+        "steering",
+        "travel",
+        "tv",
+        "unknown",
+        "vacation",
+        "working",
+        "worship",
+    ]
 )
 
 Basic = Literal["open", "closed"]

@@ -28,7 +28,7 @@ from parley.sip.proxy.recordroute import DIALOG_FORMING, preprocess_routes
 from parley.sip.proxy.targets import Target, group_targets
 from parley.sip.proxy.validation import validate_request
 from parley.sip.transaction import server_transaction
-from services.frontend.calls import TOPIC, CallKey, CallTracker, FactPublisher
+from services.frontend.calls import TOPIC, CallKey, CallTracker, FactPublisher, offers_media
 from services.frontend.flows import Flow, Flows
 from services.frontend.proxying.branches import Branch, DeadBranch, FlowRef, LocalBranch, LocalBranches
 from services.frontend.proxying.context import Plan, ProxiedRequest
@@ -386,7 +386,7 @@ class ProxyCore:
             return
         fact = self._calls.started(
             key, from_aor=aor_of(request.from_), to_aor=aor_of(request.to), now=self._clock.wall(),
-            traceparent=proxied.span.traceparent,
+            traceparent=proxied.span.traceparent, voice=offers_media(request.body),
         )  # fmt: skip
         if fact is not None:
             self._facts.publish(TOPIC, key.call_id, fact, proxied.span.traceparent)

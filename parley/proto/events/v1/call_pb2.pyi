@@ -51,6 +51,7 @@ class CallChanged(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     DURATION_MS_FIELD_NUMBER: _builtins.int
     ENDED_BY_FIELD_NUMBER: _builtins.int
+    VOICE_FIELD_NUMBER: _builtins.int
     kind: Global___CallChanged.Kind.ValueType
     call_id: _builtins.str
     from_aor: _builtins.str
@@ -64,6 +65,8 @@ class CallChanged(_message.Message):
     """Ended: milliseconds from answer to end; 0 when not answered."""
     ended_by: _builtins.str
     """Who hung up or cancelled: "caller", "callee", "server"."""
+    voice: _builtins.bool
+    """Sound or pictures were offered; false for a session of messages alone."""
     def __init__(
         self,
         *,
@@ -76,10 +79,11 @@ class CallChanged(_message.Message):
         cause: _builtins.str = ...,
         duration_ms: _builtins.int = ...,
         ended_by: _builtins.str = ...,
+        voice: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "call_id", b"call_id", "cause", b"cause", "duration_ms", b"duration_ms", "ended_by", b"ended_by", "from_aor", b"from_aor", "kind", b"kind", "status", b"status", "to_aor", b"to_aor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "call_id", b"call_id", "cause", b"cause", "duration_ms", b"duration_ms", "ended_by", b"ended_by", "from_aor", b"from_aor", "kind", b"kind", "status", b"status", "to_aor", b"to_aor", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,102 @@
+"""Wires the presence service."""
+
+from __future__ import annotations
+
+from parley.platform.applications.edges import EdgeAddresses, EdgeSender
+from parley.platform.lifecycle import ServiceContext
+from parley.platform.outbox import OutboxRelay
+from parley.platform.rpc.batch import BatchClient
+from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
+from parley.proto.events.v1.call_pb2 import CallChanged
+from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged
+from parley.proto.events.v1.registration_pb2 import RegistrationChanged
+from parley.proto.events.v1.user_pb2 import UserChanged
+from parley.proto.registrar.v1 import registrar_pb2 as registrar
+from services.presence import keys
+from services.presence.application import PresenceApplication
+from services.presence.config import PresenceConfig
+from services.presence.endpoints import Endpoints
+from services.presence.fanout import Fanout
+from services.presence.flows import FlowFinder
+from services.presence.notifier import Notifier
+from services.presence.publish import Publishing
+from services.presence.repository import CONTACTS_TOPIC, PRESENCE_TOPIC, PresenceRepository, decode_event
+from services.presence.requests import ServiceRequests
+from services.presence.subscriptions import Subscriptions
+from services.presence.sweeper import Sweeper
+from services.presence.users import Users
+
+_GROUP = "presence"
+
+
+class PresenceService:
+    """See `parley.platform.lifecycle.Service`."""
+
+    name = "presence"
+    config_model = PresenceConfig
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self.config = context.settings.section(self.name, PresenceConfig)
+        self._ready = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has started."""
+        return self._ready
+
+    def register(self) -> None:
+        """Puts the application up."""
+        context, config, clock = self._context, self.config, self._context.clock
+        outboxes = [keys.outbox_key(shard) for shard in range(keys.SHARDS)]
+        self._relay = OutboxRelay(self.name, context.store, context.events, outboxes, decode_event)
+        repository = PresenceRepository(context.store, self._relay.wake)
+        self._users = Users(context.rpc.channel("parley.addressbook.v1.AddressBook").stub(AddressBookStub), clock)
+        self._sender = EdgeSender(context.rpc, EdgeAddresses(context.rpc))
+        finder = FlowFinder(
+            BatchClient(
+                context.rpc.channel("parley.registrar.v1.Registrar"), "/parley.registrar.v1.Registrar/Lookup",
+                registrar.LookupRequest, registrar.LookupResponse,
+            )
+        )  # fmt: skip
+        self._fanout = Fanout(repository, self._users)
+        self._notifier = Notifier(
+            repository, self._sender, self._fanout, finder.find, clock, context.tracer, interval_s=config.notify_interval
+        )
+        self._fanout.notifier = self._notifier
+        self._endpoints = Endpoints(repository, clock)
+        self._sweeper = Sweeper(repository, self._notifier, clock)
+        application = PresenceApplication(
+            config,
+            Subscriptions(config, repository, self._notifier, self._users, clock),
+            ServiceRequests(config, repository, clock),
+            Publishing(config, repository, clock),
+        )
+        context.applications.add(self.name, application, context.tracer)
+
+    async def start(self) -> None:
+        """Begins to relay, to notify and to sweep."""
+        context = self._context
+        context.tasks.spawn("presence outbox", self._relay.run())
+        context.tasks.spawn("presence sweeper", self._sweeper.run())
+        events = context.events
+        events.subscribe(PRESENCE_TOPIC, PresenceChanged, self._fanout.on_presence_changed, group=_GROUP)
+        events.subscribe(CONTACTS_TOPIC, ContactChanged, self._fanout.on_contact_changed, group=_GROUP)
+        events.subscribe("parley.registrations", RegistrationChanged, self._endpoints.on_registration_changed, group=_GROUP)
+        events.subscribe("parley.calls", CallChanged, self._endpoints.on_call_changed, group=_GROUP)
+        events.subscribe("parley.users", UserChanged, self._users.on_user_changed)
+        self._ready = True
+
+    async def drain(self, seconds: float) -> None:
+        """Nothing to wait for: every request is short."""
+        self._ready = False
+
+    def cancel_drain(self) -> None:
+        """Takes work again."""
+        self._ready = True
+
+    async def stop(self) -> None:
+        """Ends what is under way."""
+        self._ready = False
+        await self._notifier.stop()
+        await self._sender.stop()

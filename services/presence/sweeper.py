@@ -1,0 +1,70 @@
+"""What expires: publications, and subscriptions that nobody refreshed. Every process looks; doing it twice does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from parley.platform.clock import Clock
+from parley.platform.store.errors import StoreError
+from parley.presence.model import drop_expired
+from parley.proto.events.v1.presence_pb2 import PresenceChanged
+from parley.proto.presence.v1 import state_pb2 as pb
+from services.presence import keys
+from services.presence.notifier import Notifier
+from services.presence.repository import PresenceRepository
+from services.presence.requests import presence_event
+
+logger = logging.getLogger(__name__)
+
+_INTERVAL_S: Final = 1.0
+_CHUNK: Final = 200
+
+
+class Sweeper:
+    """Looks at all shards once an interval."""
+
+    def __init__(self, repository: PresenceRepository, notifier: Notifier, clock: Clock) -> None:
+        self._repository = repository
+        self._notifier = notifier
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Sweeps until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            try:
+                await self.sweep()
+            except StoreError as error:
+                logger.info("what has expired is swept later: %s", error)
+
+    async def sweep(self) -> None:
+        """Ends what is due now. Raises StoreError."""
+        now_ms = int(self._clock.wall() * 1000)
+        due = await asyncio.gather(*(self._repository.due(shard, now_ms, _CHUNK) for shard in range(keys.SHARDS)))
+        for shard, members in enumerate(due):
+            for member in members:
+                kind, _, rest = member.partition("|")
+                if kind == "p":
+                    await self._expire_publications(rest, now_ms)
+                else:
+                    await self._end_subscription(shard, member, rest, now_ms)
+
+    async def _expire_publications(self, aor: str, now_ms: int) -> None:
+        def apply(state: pb.Presentity) -> tuple[None, PresenceChanged | None]:
+            gone = drop_expired(state, now_ms)
+            own = {category for category, _, _ in gone}
+            seen = {category for category, _, container in gone if container not in (1, 2, 3)}
+            return None, presence_event(state, own, seen, now_ms)
+
+        await self._repository.change(aor, apply)
+
+    async def _end_subscription(self, shard: int, member: str, rest: str, now_ms: int) -> None:
+        watcher, _, subscription_id = rest.rpartition("|")
+        subscription = await self._repository.subscription(watcher, subscription_id)
+        if subscription is None:
+            await self._repository.not_due(shard, member)
+        elif subscription.expires_at_ms <= now_ms:
+            await self._notifier.finish(subscription, "timeout")
+            await self._repository.end(subscription)
