@@ -15,6 +15,7 @@ from services.addressbook.config import AddressBookConfig
 from services.addressbook.credentials import Vault
 from services.addressbook.demo import demo_password, ensure_demo_users
 from services.addressbook.repository import OUTBOX, UserRepository, decode_event
+from services.addressbook.search import DirectorySearch
 from services.addressbook.service import AddressBookSurface
 
 logger = logging.getLogger(__name__)
@@ -49,9 +50,9 @@ class AddressBookService:
             [derive_key(parse_master_key(previous), _PURPOSE)] if previous else (),
         )
         self._relay = OutboxRelay(self.name, context.store, context.events, [OUTBOX], decode_event)
-        self._surface = AddressBookSurface(
-            self.config, UserRepository(context.store), vault, context.clock, context.tracer, self._relay.wake
-        )
+        repository = UserRepository(context.store)
+        context.applications.add("search", DirectorySearch(repository), context.tracer)
+        self._surface = AddressBookSurface(self.config, repository, vault, context.clock, context.tracer, self._relay.wake)
         context.rpc.add_service(add_AddressBookServicer_to_server, self._surface, "parley.addressbook.v1.AddressBook")
 
     async def start(self) -> None:

@@ -120,6 +120,20 @@ class UserRepository:
         found = await self._store.execute("ZRANGE", _INDEX, first, "+", "BYLEX", "LIMIT", 0, count)
         return [address.decode() for address in found]
 
+    async def page_of_users(self, after: str, count: int) -> list[User]:
+        """Users in the order of their addresses, those behind ``after``; [] at the end. Raises StoreError."""
+        while addresses := await self.page(after, count):
+            users = []
+            for found in await self.get_many(addresses):
+                if isinstance(found, StoreError):
+                    raise found
+                if found is not None:
+                    users.append(found.user)
+            if users:
+                return users
+            after = addresses[-1]  # all of them were deleted meanwhile
+        return []
+
 
 def decode_event(raw: bytes) -> Record:
     """An entry of the outbox."""

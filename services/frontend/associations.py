@@ -7,7 +7,7 @@ a wrong signature ends the connection, a repeated one is dropped, and what is ge
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from parley.platform.clock import Clock
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 _SIGNATURES = FastCounter("parley_frontend_signatures_total", "Signed messages judged, by verdict", ["verdict"])
 _SIGN_INS = FastCounter("parley_frontend_sign_ins_total", "Handshakes of Communicator clients, by outcome", ["outcome"])
 
-_SCHEMES: Final = {"ntlm": "NTLM", "kerberos": "Kerberos"}
+_SCHEMES: Final = ("NTLM",)
 _NOT_YOURS: Final = 4004
 
 
@@ -44,13 +44,12 @@ class Gate:
     """Who sends a request, by digest or by signature; see `services.frontend.proxying.wiring.Authenticator`."""
 
     def __init__(
-        self, digest: DigestAuthenticator, *, servers: Mapping[str, Server], schemes: Mapping[str, Sequence[str]],
+        self, digest: DigestAuthenticator, *, servers: Mapping[str, Server],
         cache: CredentialCache, guard: GuessGuard, clock: Clock, flows: Flows,
     ) -> None:  # fmt: skip
-        """``servers``, ``schemes``: by SIP domain; of schemes "ntlm" alone where nothing is said."""
+        """``servers``: by SIP domain."""
         self._digest = digest
         self._servers = servers
-        self._schemes = schemes
         self._cache = cache
         self._guard = guard
         self._clock = clock
@@ -113,8 +112,7 @@ class Gate:
             done(refusal)
             return
         if flow.seal is None:
-            names = [_SCHEMES[name] for name in self._schemes.get(domain, ("ntlm",)) if name in _SCHEMES]
-            flow.seal = Seal(Handshakes(self._servers[domain], names))
+            flow.seal = Seal(Handshakes(self._servers[domain], _SCHEMES))
             flow.silent = True
         self._register(request, flow, flow.seal, domain, done, traceparent)
 

@@ -47,10 +47,6 @@ class CommunicatorConfig(Section):
     """What Office Communicator and clients like it are told."""
 
     server_name: str = Field(default="", description="FQDN in challenges; empty: advertise, else the first domain")
-    schemes: dict[str, list[Literal["ntlm", "kerberos", "tls-dsk"]]] = Field(
-        default={}, description="Sign-in schemes they are offered, by domain; NTLM where nothing is said"
-    )
-    keytab: Path | None = Field(default=None, description="Keytab with the key of sip/SERVER_NAME, for Kerberos")
     keep_alive_seconds: int = Field(default=300, ge=30, le=3600, description="Silence after which they send a keep-alive")
     association_hours: float = Field(default=8.0, gt=0, le=24, description="How long a security association lasts")
 

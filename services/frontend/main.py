@@ -119,7 +119,7 @@ class FrontendService:
             fake_key=derive_key(context.master_key, "nobody"), clock=clock, loop=loop,
         )  # fmt: skip
         self._gate = Gate(
-            self._authenticator, servers=sign_in_servers(config), schemes=config.communicator.schemes, cache=self._cache,
+            self._authenticator, servers=sign_in_servers(config), cache=self._cache,
             guard=guard, clock=clock, flows=self._flows,
         )  # fmt: skip
         surface = EdgeSurface(self._authenticator, self._calls, self._new_deliveries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parley.platform.clock import Clock
 from parley.platform.events.api import Event
+from parley.platform.telemetry.tracing import current_span
 from parley.presence.model import drop_endpoint
 from parley.proto.events.v1.call_pb2 import CallChanged
 from parley.proto.events.v1.presence_pb2 import PresenceChanged
@@ -47,7 +48,7 @@ class Endpoints:
             seen = {category for category, _, container in gone if container not in (1, 2, 3)}
             return None, presence_event(state, own, seen, now_ms)
 
-        await self._repository.change(changed.aor, apply, event.traceparent)
+        await self._repository.change(changed.aor, apply, current_span().traceparent)
 
     async def on_call_changed(self, event: Event) -> None:
         """Handler of the topic ``parley.calls``. Raises StoreError."""
@@ -58,7 +59,7 @@ class Endpoints:
             (changed.from_aor, changed.to_aor, True),
             (changed.to_aor, changed.from_aor, False),
         ):
-            await self._call(aor, remote, outgoing, changed, event.traceparent)
+            await self._call(aor, remote, outgoing, changed, current_span().traceparent)
 
     async def _call(self, aor: str, remote: str, outgoing: bool, changed: CallChanged, traceparent: str) -> None:
         now_ms = int(self._clock.wall() * 1000)

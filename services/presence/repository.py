@@ -80,10 +80,11 @@ class PresenceRepository:
                 return result
             event.version = version + 1
             args: list[Arg] = [version, state.SerializeToString(), f"p|{aor}", next_deadline_ms(state)]
-            reply = await self._put(
-                _document_keys(keys.presentity_key(aor), aor),
-                [*args, _packed(PRESENCE_TOPIC, aor, event, traceparent)],
-            )
+            args.append(_packed(PRESENCE_TOPIC, aor, event, traceparent))
+            call = (_document_keys(keys.presentity_key(aor), aor), args)
+            (reply,) = await self._put.many([call], [traceparent] if traceparent else ())
+            if isinstance(reply, BaseException):
+                raise reply
             if reply:
                 self._wake(keys.outbox_key(keys.shard_of(aor)))
                 return result

@@ -34,7 +34,8 @@ SPANS: Final = (
         ("sip.method", "sip.call_id", "sip.status_code", "sip.branch", "parley.edge"),
     ),
     SpanRule(
-        "edge.deliver <METHOD>", "frontend", "SERVER", ("sip.client <METHOD>", "application.handle <METHOD>", ""),
+        "edge.deliver <METHOD>", "frontend", "SERVER",
+        ("sip.client <METHOD>", "application.handle <METHOD>", "presence.notify <event>", ""),
         "another front end hands a request over", "the client's final response; CANCEL is an event with the reason",
         ("sip.method", "sip.call_id", "sip.status_code", "parley.edge"),
     ),
@@ -55,12 +56,18 @@ SPANS: Final = (
         "a request reaches a SIP application", "its handler returns", ("sip.method", "sip.call_id", "sip.aor"),
     ),
     SpanRule(
-        "redis <call>", "registrar", "CLIENT", ("registrar.update", ""),
+        "presence.notify <event>", "presence", "PRODUCER", ("",),
+        "a subscriber is told; linked to the change that it tells of", "the notification is sent, or answered",
+        ("sip.method", "sip.call_id", "sip.aor"),
+    ),
+    SpanRule(
+        "redis <call>", "registrar, presence", "CLIENT",
+        ("registrar.update", "application.handle <METHOD>", "events.consume <topic>", ""),
         "a server-side script is sent", "its reply", ("db.system",),
     ),
     SpanRule(
-        "events.publish <topic>", "frontend, registrar, addressbook", "PRODUCER",
-        ("sip.server <METHOD>", "registrar.update", ""),
+        "events.publish <topic>", "frontend, registrar, addressbook, presence", "PRODUCER",
+        ("sip.server <METHOD>", "registrar.update", "application.handle <METHOD>", "events.consume <topic>", ""),
         "an event is handed to the bus", "the bus has it", ("messaging.destination", "messaging.key", "sip.call_id"),
     ),
     SpanRule(

@@ -44,7 +44,9 @@ def clean(text: str) -> str:
 
 def new_root(name: str, uri: str, others: dict[str, str] | None = None) -> etree._Element:
     """A root in its own namespace as the default; ``others`` are more namespaces by their prefixes."""
-    return etree.Element(f"{{{uri}}}{name}", nsmap={None: uri, **(others or {})})
+    names: dict[str | None, str] = {None: uri}
+    names.update(others or {})
+    return etree.Element(f"{{{uri}}}{name}", nsmap=names)
 
 
 def add(parent: etree._Element, name: str, text: str = "", *, uri: str = "") -> etree._Element:
