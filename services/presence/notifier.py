@@ -147,7 +147,7 @@ class Notifier:
         event = subscription.event
         method = _method(subscription)
         span = self._tracer.start(
-            f"presence.notify {event}", kind="producer",
+            f"presence.notify {event}", kind="producer", parent="",
             attributes={"sip.method": method, "sip.call_id": subscription.call_id, "sip.aor": subscription.watcher},
             links=(traceparent,) if traceparent else (),
         )  # fmt: skip
