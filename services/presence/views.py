@@ -11,9 +11,6 @@ from secrets import token_hex
 from typing import Final
 from xml.sax.saxutils import escape
 
-from parley.presence.standard.availability import pidf_of
-from parley.presence.standard.pidf import build_pidf
-
 from parley.presence.access import effective_container
 from parley.presence.aggregation import OFFLINE
 from parley.presence.documents.batches import ListPart, list_body
@@ -26,6 +23,8 @@ from parley.presence.documents.publications import (
     watcher_category,
 )
 from parley.presence.model import BLOCKED, PUBLIC, bare, of_category
+from parley.presence.standard.availability import pidf_of
+from parley.presence.standard.pidf import build_pidf
 from parley.proto.presence.v1 import state_pb2 as pb
 from parley.xml import XmlError, child, parse_xml, text_of
 

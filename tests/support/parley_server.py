@@ -164,7 +164,7 @@ class ParleyCluster:
     def __init__(
         self, folder: Path, *, front_ends: int = 2, registrars: int = 2, frontend: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None, registrar: dict[str, Any] | None = None, env: dict[str, str] | None = None,
-        targets: dict[str, str] | None = None, rpc: dict[str, Any] | None = None,
+        targets: dict[str, str] | None = None, rpc: dict[str, Any] | None = None, presences: int = 0,
     ) -> None:  # fmt: skip
         """``targets``: addresses of further services, applications of a test among them; ``rpc``: more of platform.rpc."""
         self.valkey = Valkey(folder / "valkey")
@@ -172,6 +172,10 @@ class ParleyCluster:
         book_port = free_port()
         self.registrar_target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in registrar_ports)
         known = {"registrar": self.registrar_target, "addressbook": f"127.0.0.1:{book_port}", **(targets or {})}
+        presence_ports = [free_port() for _ in range(presences)]
+        if presences:
+            known["presence"] = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in presence_ports)
+            known["search"] = known["addressbook"]
 
         def node(name: str, service: str, rpc_port: int, **sections: Any) -> Node:
             common = {
@@ -184,6 +188,10 @@ class ParleyCluster:
         self.book = node("book", "addressbook", book_port)
         self.registrars = [
             node(f"registrar{i}", "registrar", port, registrar=registrar or {}) for i, port in enumerate(registrar_ports)
+        ]
+        self.presences = [
+            node(f"presence{i}", "presence", port, presence={"notify_interval": 0.1})
+            for i, port in enumerate(presence_ports)
         ]
         self.ports = [frontend_ports() for _ in range(front_ends)]
         self.front_ends = [
@@ -198,7 +206,7 @@ class ParleyCluster:
     @property
     def nodes(self) -> list[Node]:
         """All processes but Valkey."""
-        return [self.book, *self.registrars, *self.front_ends]
+        return [self.book, *self.registrars, *self.presences, *self.front_ends]
 
     def pids(self) -> set[int]:
         """All processes, Valkey included."""
