@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.parley_server import ParleyServer
+from tests.support.balancer import Balancer
+from tests.support.parley_server import ParleyCluster, ParleyServer
 from tests.support.sipe import run_scenario
 
 pytestmark = [pytest.mark.sipe, pytest.mark.valkey]
@@ -44,3 +45,18 @@ def test_scenario(server: ParleyServer, scenario: str, transport: str, tmp_path:
     problem = run_scenario(scenario, f"127.0.0.1:{server.ports[transport]}", transport, tmp_path)
     if problem is not None:
         pytest.fail(f"{scenario} over {transport}: {problem}", pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def balanced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balancer]:
+    """Two front ends behind one port; every second client is at the other one."""
+    cluster = ParleyCluster(tmp_path_factory.mktemp("cluster"), presences=2)
+    with cluster.for_module(), Balancer([ports["tls"] for ports in cluster.ports]) as balancer:
+        yield balancer
+
+
+@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name not in ("wrong-password", "search")])
+def test_scenario_with_two_front_ends_behind_one_port(balanced: Balancer, scenario: str, tmp_path: Path) -> None:
+    problem = run_scenario(scenario, f"127.0.0.1:{balanced.port}", "tls", tmp_path)
+    if problem is not None:
+        pytest.fail(f"{scenario} through a balancer: {problem}", pytrace=False)

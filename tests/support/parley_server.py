@@ -106,7 +106,8 @@ class Node:
 
     async def create_users(self, names: Sequence[str], password: str = PASSWORD, domain: str = DOMAIN) -> None:
         """Adds users of a domain."""
-        rows = "".join(f"{name}@{domain},{name},{password},\n" for name in names)
+        realm = domain.partition(".")[0].upper()
+        rows = "".join(f"{name}@{domain},{name},{password},{realm}\\{name}\n" for name in names)
         path = self.folder / "users.csv"
         path.write_text("address,display_name,password,login_names\n" + rows)
         done = await self.parley("user", "import", str(path))
