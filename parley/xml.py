@@ -56,12 +56,12 @@ def _check_size(root: etree._Element, max_depth: int) -> None:
 
 def local_name(element: etree._Element) -> str:
     """The name without its namespace."""
-    return str(etree.QName(element).localname)
+    return str(element.tag).rpartition("}")[2]  # not by QName: a namespace may hold what no name may
 
 
 def namespace(element: etree._Element) -> str:
     """The namespace; "" for none."""
-    return str(etree.QName(element).namespace or "")
+    return str(element.tag)[1:].rpartition("}")[0]
 
 
 def child(element: etree._Element, name: str) -> etree._Element | None:

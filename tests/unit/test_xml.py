@@ -33,6 +33,12 @@ def test_what_is_refused(data: bytes, reason: str) -> None:
         parse_xml(data)
 
 
+def test_names_with_and_without_a_namespace() -> None:
+    root = parse_xml(b'<a xmlns="urn:x"><c xmlns=""/></a>')
+    assert (local_name(root), namespace(root)) == ("a", "urn:x")
+    assert (local_name(root[0]), namespace(root[0])) == ("c", "")
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_xml_or_refused(data: bytes) -> None:
     try:
