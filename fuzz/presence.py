@@ -48,7 +48,8 @@ def _settings(body: bytes) -> None:
 
 
 _READERS: Final[tuple[Callable[[bytes], Any], ...]] = (
-    _publish, _contact, _pidf, _settings, parse_batch, parse_set_container_members, parse_set_subscribers, parse_roaming_list,
+    _publish, _contact, _pidf, _settings, parse_batch, parse_set_container_members, parse_set_subscribers,
+    parse_roaming_list,
 )  # fmt: skip
 
 

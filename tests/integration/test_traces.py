@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from parley.platform.telemetry.contract import SPANS, as_markdown, rule_of
+from parley.presence.standard.availability import pidf_of
+from parley.presence.standard.pidf import build_pidf
 from tests.support.jaeger import Jaeger, JaegerSpan
 from tests.support.parley_server import ParleyCluster
 from tests.support.sip_client import SipClient
@@ -21,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, jaeger: Jaeger) -> Iterator[ParleyCluster]:
-    running = ParleyCluster(tmp_path_factory.mktemp("traced"), env={"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoint})
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoint}
+    running = ParleyCluster(tmp_path_factory.mktemp("traced"), env=env, presences=1)
     with running.for_module():
         yield running
 
@@ -110,7 +113,8 @@ async def test_one_call_across_two_front_ends_is_one_trace(cluster: ParleyCluste
 
 
 async def test_event_consumers_are_linked_to_the_publisher(cluster: ParleyCluster, jaeger: Jaeger) -> None:
-    done = await cluster.book.parley("user", "passwd", "carol@example.test", stdin="Another-1\n")
+    await cluster.book.create_users(["dora"])  # a password that no other test needs
+    done = await cluster.book.parley("user", "passwd", "dora@example.test", stdin="Another-1\n")
     assert done.returncode == 0, done.stderr
 
     async def look() -> list[JaegerSpan]:
@@ -126,6 +130,45 @@ async def test_event_consumers_are_linked_to_the_publisher(cluster: ParleyCluste
     }
     assert all(span.parent_id == "" for span in consumed)
     assert any(set(span.links) & published for span in consumed)
+
+
+async def test_a_change_of_presence_is_one_trace_and_each_notification_is_linked_to_it(
+    cluster: ParleyCluster, jaeger: Jaeger
+) -> None:
+    alice = await SipClient("alice").connect(cluster.ports[0]["udp"])
+    bob = await SipClient("bob").connect(cluster.ports[1]["udp"])
+    event = ("Event", "presence")
+    subscribe = alice.request("SUBSCRIBE", "sip:bob@example.test", headers=[event, ("Expires", "600")])
+    assert (await alice.ask(subscribe)).status == 200
+    alice.answer(await alice.expect("NOTIFY"), 200)
+    body = build_pidf(pidf_of("sip:bob@example.test", 6500))
+    headers = [event, ("Content-Type", "application/pidf+xml")]
+    published = await bob.ask(bob.request("PUBLISH", "sip:bob@example.test", headers=headers, body=body))
+    assert published.status == 200
+    alice.answer(await alice.expect("NOTIFY"), 200)
+    spans = await trace_of(
+        jaeger, published.call_id, lambda found: {"redis put", "events.publish parley.presence"} <= {s.name for s in found}
+    )
+    handled = ["application.handle PUBLISH", "sip.server PUBLISH"]
+    assert path_to_root(spans, "redis put") == ["redis put", *handled]
+    assert path_to_root(spans, "events.publish parley.presence") == ["events.publish parley.presence", *handled]
+    check_contract(spans)
+    event_span = next(span for span in spans if span.name == "events.publish parley.presence")
+
+    async def look() -> list[JaegerSpan] | None:
+        found = await asyncio.to_thread(jaeger.find, "parley-presence", {"sip.call_id": subscribe.call_id})
+        told = [trace for trace in found if any(span.name == "presence.notify presence" for span in trace)]
+        linked = [
+            trace for trace in told
+            if any((event_span.trace_id, event_span.span_id) in span.links for span in trace)
+            and "edge.deliver NOTIFY" in {span.name for span in trace}
+        ]  # fmt: skip
+        return linked[0] if linked else None
+
+    notification = await eventually(look, timeout=20, what="the notification's trace")
+    assert notification is not None
+    assert path_to_root(notification, "edge.deliver NOTIFY") == ["edge.deliver NOTIFY", "presence.notify presence"]
+    check_contract(notification)
 
 
 def test_the_page_shows_the_contract() -> None:
