@@ -24,36 +24,12 @@ CONTENT_TYPE: Final = "application/pidf+xml"
 MAX_TUPLES: Final = 256
 
 ACTIVITIES: Final = frozenset(
-    [
-        "appointment",
-        "away",
-        "breakfast",
-        "busy",
-        "dinner",
-        "holiday",
-        "in-transit",
-        "looking-for-work",
-        "lunch",
-        "meal",
-        "meeting",
-        "on-the-phone",
-        "other",
-        "performance",
-        "permanent-absence",
-        "playing",
-        "presentation",
-        "shopping",
-        "sleeping",
-        "spectator",
-        "steering",
-        "travel",
-        "tv",
-        "unknown",
-        "vacation",
-        "working",
-        "worship",
-    ]
-)
+    {
+        "appointment", "away", "breakfast", "busy", "dinner", "holiday", "in-transit", "looking-for-work", "lunch", "meal",
+        "meeting", "on-the-phone", "other", "performance", "permanent-absence", "playing", "presentation", "shopping",
+        "sleeping", "spectator", "steering", "travel", "tv", "unknown", "vacation", "working", "worship",
+    }
+)  # fmt: skip
 
 Basic = Literal["open", "closed"]
 UserInput = Literal["active", "idle"]
