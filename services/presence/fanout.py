@@ -82,7 +82,7 @@ def _pending(subscription: pb.Subscription, changed: PresenceChanged, state: pb.
     if changes is None:
         return None
     return Pending(
-        {changed.aor: changes}, since=changed.at_ms / 1000, traceparent=event.traceparent, states={changed.aor: state}
+        {changed.aor: changes}, since=changed.at_ms / 1000, traceparents=[event.traceparent], states={changed.aor: state}
     )
 
 

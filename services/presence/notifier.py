@@ -38,6 +38,7 @@ _DELAY = Histogram(
 _ENDING: Final = frozenset({404, 405, 410, 416, 481, 482, 483, 484, 485, 489, 501, 604})
 """Answers to NOTIFY that end the subscription (RFC 6665 section 4.2.2)."""
 _LIMIT: Final = 100_000
+_MAX_LINKS: Final = 32
 
 
 class Documents(Protocol):
@@ -57,7 +58,8 @@ class Pending:
     """The full state, whatever changed."""
     since: float = 0.0
     """When the first of it came, wall clock seconds."""
-    traceparent: str = ""
+    traceparents: list[str] = field(default_factory=list)
+    """Of the changes it tells of."""
     states: dict[str, pb.Presentity] = field(default_factory=dict)
     """Where the state that is to be told is at hand."""
 
@@ -91,6 +93,7 @@ class Notifier:
             for aor, changes in pending.changes.items():
                 known.changes.setdefault(aor, Changes()).add(changes)
             known.whole |= pending.whole
+            known.traceparents = [*known.traceparents, *pending.traceparents][-_MAX_LINKS:]
             known.states.clear()
             return
         self._pending[subscription.id] = pending
@@ -102,7 +105,7 @@ class Notifier:
 
     def send(self, subscription: pb.Subscription, document: Document, traceparent: str = "") -> None:
         """Sends a document as it is, in its turn (changes of contacts, each of which counts)."""
-        self._spawn(self._deliver(subscription, document, traceparent, self._clock.wall()))
+        self._spawn(self._deliver(subscription, document, [traceparent], self._clock.wall()))
 
     async def finish(self, subscription: pb.Subscription, reason: str) -> None:
         """The last NOTIFY of a subscription that ends (RFC 6665 section 4.4.1)."""
@@ -141,15 +144,15 @@ class Notifier:
             self.tell(subscription, pending)
             return
         if document is not None:
-            await self._deliver(subscription, document, pending.traceparent, pending.since)
+            await self._deliver(subscription, document, pending.traceparents, pending.since)
 
-    async def _deliver(self, subscription: pb.Subscription, document: Document, traceparent: str, since: float) -> None:
+    async def _deliver(self, subscription: pb.Subscription, document: Document, links: list[str], since: float) -> None:
         event = subscription.event
         method = _method(subscription)
         span = self._tracer.start(
             f"presence.notify {event}", kind="producer", parent="",
             attributes={"sip.method": method, "sip.call_id": subscription.call_id, "sip.aor": subscription.watcher},
-            links=(traceparent,) if traceparent else (),
+            links=tuple(link for link in links if link),
         )  # fmt: skip
         outcome = "failed"
         try:
