@@ -11,7 +11,7 @@ from parley.presence.standard.tree import LAST_TIME, MAX_NUMBER, clean
 texts = st.text(max_size=20).map(lambda text: clean(text).strip())
 """Text that XML can hold, without blanks around it."""
 full_texts = texts.filter(bool)
-times = st.integers(0, int(LAST_TIME)).flatmap(lambda s: st.integers(0, 999).map(lambda ms: round(s + ms / 1000, 3)))
+times = st.integers(0, int(LAST_TIME) - 1).flatmap(lambda s: st.integers(0, 999).map(lambda ms: round(s + ms / 1000, 3)))
 maybe_times = st.none() | times
 numbers = st.integers(0, MAX_NUMBER)
 maybe_numbers = st.none() | numbers
