@@ -12,7 +12,7 @@ from fuzz.targets import load_module
 def main() -> None:
     """Fuzzes until something is found or the time is over."""
     module = sys.argv.pop(1)
-    with atheris.instrument_imports(include=["parley.sip"]):
+    with atheris.instrument_imports(include=["parley.sip", "parley.sipae", "parley.ntlm", "parley.presence", "parley.xml"]):
         target = load_module(module)
     atheris.Setup(sys.argv, target)
     atheris.Fuzz()

@@ -13,7 +13,9 @@ from fuzz.targets import DICTIONARY, ROOT, TARGETS, seeds
 _GRACE_S = 60
 _CRASH = re.compile(r"Test unit written to (\S+)")
 _DONE = re.compile(r"Done (\d+) runs")
-_LONGEST = {"message": 2048, "uri": 512, "values": 512, "framing": 1024, "digest": 1024, "ntlm": 512, "presence": 2048}
+_LONGEST = {
+    "message": 2048, "uri": 512, "values": 512, "framing": 1024, "digest": 1024, "ntlm": 512, "presence": 2048, "pidf": 2048,
+}  # fmt: skip
 
 
 def run(name: str, seconds: int, build: Path, *, module: str = "") -> str:
