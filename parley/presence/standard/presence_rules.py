@@ -1,7 +1,7 @@
 """Who may watch: presence authorization rules (RFC 5025), which are a common policy (RFC 4745).
 
 Read are the conditions identity, sphere and validity, and how subscriptions are handled. What a watcher is shown
-(transformations) is passed over. A rule with a condition that is not understood is for nobody (RFC 4745 section 10).
+(transformations) is passed over. A rule with a condition that is not understood is for nobody.
 """
 
 from __future__ import annotations

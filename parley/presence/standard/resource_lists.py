@@ -1,6 +1,6 @@
 """Lists of addresses in bodies of requests: resource lists (RFC 4826) with copy control (RFC 5364).
 
-References to other lists and entries (``external``, ``entry-ref``) are passed over, as RFC 5363 section 4.1 allows.
+References to other lists and entries (``external``, ``entry-ref``) are passed over, as RFC 5363 allows.
 """
 
 from __future__ import annotations
