@@ -68,14 +68,14 @@ def parse_cpim(data: bytes, max_bytes: int = MAX_BYTES) -> CpimMessage:
     if len(data) > max_bytes:
         raise DocumentError(f"{_WHAT}: the document is too large")
     lines, rest = read_lines(data, _WHAT)
-    if not lines:
-        raise DocumentError(f"{_WHAT}: no headers")
     headers: list[Header] = []
     namespaces = {"": ""}
     for line in lines:
         header = _header(line, namespaces)
         if header is not None:
             headers.append(header)
+    if not headers:
+        raise DocumentError(f"{_WHAT}: no headers")
     content_headers, body = read_head(rest, _WHAT)
     if not content_headers:
         raise DocumentError(f"{_WHAT}: no MIME part")

@@ -76,6 +76,7 @@ def test_namespaces() -> None:
     [
         (b"", "no headers"),
         (b"\r\nContent-Type: a/b\r\n\r\n", "no headers"),
+        (b"NS: a <urn:a>" + PART, "no headers"),
         (FULL[:90], "no MIME part"),
         (FULL.partition(b"Content-Type")[0], "no MIME part"),
         (b"From" + PART, "a line that is no header"),
