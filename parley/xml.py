@@ -34,6 +34,10 @@ def parse_xml(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_D
         raise XmlError(f"not well-formed: {error}") from None
     if root is None:
         raise XmlError("not well-formed: no element")
+    # A later warning hides what was said before it: such a document could be read, and not again once it was written.
+    for entry in parser.error_log:
+        if entry.level >= etree.ErrorLevels.ERROR:
+            raise XmlError(f"not well-formed: {entry.message}")
     if root.getroottree().docinfo.doctype:
         raise XmlError("a document type is not taken")
     _check_size(root, max_depth)

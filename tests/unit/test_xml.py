@@ -26,6 +26,7 @@ def test_it_reads_and_writes() -> None:
         (b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>', "document type"),
         ('<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE a><a/>'.encode("utf-16"), "document type"),
         (b"<a>&x;</a>", "not well-formed"),
+        (b'<a><b xmlns="x[y"/><c xmlns="relative"/></a>', "not a valid URI"),
     ],
 )
 def test_what_is_refused(data: bytes, reason: str) -> None:
