@@ -27,8 +27,6 @@ class PresenceConfig(Section):
     notify_interval: float = Field(
         default=0.5, ge=0, description="Least seconds between two notifications of a subscription"
     )
-    messages_kept: int = Field(default=100, ge=0, description="Messages kept for a user who is not signed in")
-    message_days: float = Field(default=14.0, gt=0, description="How long a message is kept")
     settings: dict[str, dict[str, dict[str, str]]] = Field(
         default={},
         description="Settings for clients by group and name, for a domain, a user's address, or '*' for all",

@@ -37,11 +37,6 @@ def watchers_key(target: str) -> str:
     return f"{_prefix(shard_of(target))}w:{target}"
 
 
-def messages_key(aor: str) -> str:
-    """Stream of messages that wait for a user."""
-    return f"{_prefix(shard_of(aor))}m:{aor}"
-
-
 def deadlines_key(shard: int) -> str:
     """Sorted set of what expires, by time in ms: ``p|aor`` and ``s|watcher|id``."""
     return f"{_prefix(shard)}deadlines"
