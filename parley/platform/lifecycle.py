@@ -55,6 +55,27 @@ class Service(Protocol):
         """Closes everything."""
 
 
+class ShortWorkService:
+    """Lifecycle of a service whose every call is short: a drain has nothing to wait for, tasks end with the process.
+
+    Its ``start`` sets ``ready``.
+    """
+
+    ready = False
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new work."""
+        self.ready = False
+
+    def cancel_drain(self) -> None:
+        """Takes work again."""
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Takes no new work."""
+        self.ready = False
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceContext:
     """What a service is made with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from parley.presence.errors import BadDocument, TooLarge, VersionConflict, WrongVersion
-from parley.presence.model import BLOCKED, MAX_CONTAINER, bare, container_of
+from parley.presence.model import MAX_CONTAINER, bare, container_of
 from parley.proto.presence.v1 import state_pb2 as pb
 
 MEMBER_TYPES: Final = ("user", "domain", "sameEnterprise", "publicCloud", "federated", "everyone")
@@ -35,11 +35,6 @@ def effective_container(state: pb.Presentity, watcher: str) -> int:
             if fits:
                 best[member.type] = max(best.get(member.type, 0), container.id)
     return next((best[kind] for kind in MEMBER_TYPES if kind in best), 0)
-
-
-def is_blocked(state: pb.Presentity, watcher: str) -> bool:
-    """Whether a user has blocked a watcher."""
-    return effective_container(state, watcher) == BLOCKED
 
 
 def change_members(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from parley.presence.errors import BadDocument, TooLarge, VersionConflict, WrongVersion
-from parley.presence.model import EXPIRE_NAMES, MAX_CONTAINER, Key, find, key_of, remove
+from parley.presence.model import EXPIRE_NAMES, MAX_CONTAINER, Key, find, remove
 from parley.proto.presence.v1 import state_pb2 as pb
 
 MAX_PUBLICATIONS: Final = 400
@@ -98,8 +98,3 @@ def _store(state: pb.Presentity, operation: PublishOperation, endpoint: str, now
 def visible_categories(keys: set[Key]) -> set[str]:
     """Categories that others see otherwise when these keys changed; the own containers feed aggregation only."""
     return {category for category, _, container in keys if container not in (1, 2, 3)}
-
-
-def all_keys(state: pb.Presentity) -> set[Key]:
-    """Keys of everything published."""
-    return {key_of(publication) for publication in state.publications}

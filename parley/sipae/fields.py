@@ -14,7 +14,7 @@ REALM: Final = "SIP Communications Service"
 VERSION: Final = 4
 """What Office Communications Server 2007 R2 offers; clients may answer with a lower one, or with none, which means 2."""
 
-SCHEMES: Final = ("NTLM", "Kerberos")
+SCHEMES: Final = ("NTLM",)
 _MAX_LENGTH: Final = 49_152
 _MAX_NUMBER: Final = 2**32 - 1
 

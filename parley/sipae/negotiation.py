@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from parley.ntlm.keys import exported_session_key
 from parley.ntlm.messages import Authenticate, Challenge, NtlmError, TargetInfo
@@ -26,13 +26,6 @@ from parley.sipae.fields import (
 
 _PENDING: Final = 4
 """Handshakes that one connection may have open."""
-
-
-class KerberosAcceptor(Protocol):
-    """The service's side of Kerberos, with the key of ``sip/SERVER``."""
-
-    def accept(self, token: bytes) -> tuple[str, MessageCipher]:
-        """Principal ("alice@EXAMPLE.TEST") of a client's token, and its signatures. Raises ValueError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +64,6 @@ class Server:
     domain: str
     lifetime_s: float
     random_bytes: Callable[[int], bytes]
-    kerberos: KerberosAcceptor | None = None
-
-    def targetname(self, scheme: str) -> str:
-        """The server's name as a scheme spells it."""
-        return f"sip/{self.name}" if scheme == "Kerberos" else self.name
 
     def random(self) -> str:
         """Eight random hex digits."""
@@ -107,14 +95,14 @@ class Handshakes:
     __slots__ = ("_pending", "_schemes", "_server")
 
     def __init__(self, server: Server, schemes: Sequence[str]) -> None:
-        """``schemes``: offered in this order; "NTLM", "Kerberos"."""
+        """``schemes``: offered in this order."""
         self._server = server
         self._schemes: tuple[str, ...] = tuple(schemes)
         self._pending: dict[str, bytes] = {}
 
     def offer(self) -> Challenged:
         """All schemes, without tokens."""
-        return Challenged(tuple(offer(scheme, self._server.targetname(scheme)) for scheme in self._schemes))
+        return Challenged(tuple(offer(scheme, self._server.name) for scheme in self._schemes))
 
     def on_register(self, request: Request, now: float) -> Challenged | NeedsAccount:
         """The next step of a handshake. ``now``: monotonic seconds."""
@@ -122,12 +110,10 @@ class Handshakes:
             found = signed_credentials(request, schemes=self._schemes)
         except SipParseError:
             return self.offer()
-        if found is None or found.realm != REALM or found.targetname != self._server.targetname(found.scheme):
+        if found is None or found.realm != REALM or found.targetname != self._server.name:
             return self.offer()
         if found.gssapi_data is None:
             return self.offer()
-        if found.scheme == "Kerberos":
-            return self._kerberos(request, found, now)
         return self._ntlm(request, found, now)
 
     def _ntlm(self, request: Request, found: SignedCredentials, now: float) -> Challenged | NeedsAccount:
@@ -138,7 +124,7 @@ class Handshakes:
                 del self._pending[next(iter(self._pending))]
             self._pending[opaque] = nonce
             message = bytes(Challenge(nonce, self._server.target_info))
-            return Challenged((challenge("NTLM", self._server.targetname("NTLM"), opaque, message),))
+            return Challenged((challenge("NTLM", self._server.name, opaque, message),))
         nonce = self._pending.pop(found.opaque, b"")
         if not nonce:
             return self.offer()
@@ -156,27 +142,11 @@ class Handshakes:
 
         return NeedsAccount(answer.login, finish)
 
-    def _kerberos(self, request: Request, found: SignedCredentials, now: float) -> Challenged | NeedsAccount:
-        acceptor = self._server.kerberos
-        if acceptor is None or not found.gssapi_data:
-            return self.offer()
-        try:
-            principal, cipher = acceptor.accept(found.gssapi_data)
-        except ValueError:
-            return self.offer()
-
-        def finish(secret: Secret | None) -> Association | None:
-            if secret is None:
-                return None
-            return self._associate(request, found, cipher, secret, now, self._server.random())
-
-        return NeedsAccount(principal, finish)
-
     def _associate(
         self, request: Request, found: SignedCredentials, cipher: MessageCipher, secret: Secret, now: float, opaque: str
     ) -> Association | None:
         made = Association(
-            scheme=found.scheme, targetname=self._server.targetname(found.scheme), opaque=opaque, version=found.version,
+            scheme=found.scheme, targetname=self._server.name, opaque=opaque, version=found.version,
             cipher=cipher, address=secret.address, display_name=secret.display_name,
             expires_at=now + self._server.lifetime_s, random=self._server.random,
         )  # fmt: skip

@@ -7,7 +7,7 @@ import logging
 from typing import Final
 
 from parley.platform.keys import derive_key, parse_master_key
-from parley.platform.lifecycle import ServiceContext
+from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
 from parley.platform.store.errors import StoreError
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import add_AddressBookServicer_to_server
@@ -25,7 +25,7 @@ _DEMO_WAIT_S: Final = 10.0
 _RETRY_S: Final = 5.0
 
 
-class AddressBookService:
+class AddressBookService(ShortWorkService):
     """See `parley.platform.lifecycle.Service`."""
 
     name = "addressbook"
@@ -34,12 +34,6 @@ class AddressBookService:
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self.config = context.settings.section(self.name, AddressBookConfig)
-        self._ready = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether it has started."""
-        return self._ready
 
     def register(self) -> None:
         """Puts the gRPC surface up."""
@@ -66,7 +60,7 @@ class AddressBookService:
             await asyncio.wait([making], timeout=_DEMO_WAIT_S)
             if making.done():
                 making.result()
-        self._ready = True
+        self.ready = True
 
     async def _make_demo_users(self) -> None:
         folder = self._context.platform.data_folder
@@ -83,15 +77,3 @@ class AddressBookService:
                 continue
             logger.info("credentials of %d users were sealed anew; previous_master_key is not needed any more", count)
             return
-
-    async def drain(self, seconds: float) -> None:
-        """Nothing to wait for: every call is short."""
-        self._ready = False
-
-    def cancel_drain(self) -> None:
-        """Takes work again."""
-        self._ready = True
-
-    async def stop(self) -> None:
-        """Its tasks end with the process."""
-        self._ready = False

@@ -11,8 +11,8 @@ from parley.presence.documents.publications import FAULT_TYPE, fault
 from parley.presence.errors import PresenceError, VersionConflict
 from parley.sip.diagnostics import ms_diagnostics
 from services.presence.config import PresenceConfig
-from services.presence.publish import Publishing
-from services.presence.requests import ServiceRequests
+from services.presence.phone_publications import PhonePublications
+from services.presence.service_requests import ServiceRequests
 from services.presence.subscriptions import OWN_EVENTS, PRESENCE, Subscriptions
 
 _REFUSED = Counter("parley_presence_refused_total", "Requests refused, by method and status", ["method", "status"])
@@ -25,7 +25,7 @@ class PresenceApplication:
     """See `parley.platform.applications.host.Handler`."""
 
     def __init__(
-        self, config: PresenceConfig, subscriptions: Subscriptions, requests: ServiceRequests, publishing: Publishing
+        self, config: PresenceConfig, subscriptions: Subscriptions, requests: ServiceRequests, publishing: PhonePublications
     ) -> None:
         self._config = config
         self._subscriptions = subscriptions

@@ -10,8 +10,8 @@ from parley.proto.events.v1.call_pb2 import CallChanged
 from parley.proto.events.v1.presence_pb2 import PresenceChanged
 from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from parley.proto.presence.v1 import state_pb2 as pb
+from services.presence.changes import presence_event
 from services.presence.repository import PresenceRepository
-from services.presence.requests import presence_event
 
 _MAX_ENDPOINTS = 32
 _MAX_CALLS = 32

@@ -17,7 +17,7 @@ from services.presence.notifier import Notifier, Pending
 from services.presence.repository import PresenceRepository
 from services.presence.subscriptions import PRESENCE, ROAMING_CONTACTS, ROAMING_SELF
 from services.presence.users import Users
-from services.presence.views import Changes, Document, changed_document, contacts_document, first_document, own_document
+from services.presence.views import Changes, Document, changed_document, contacts_document, own_document
 
 logger = logging.getLogger(__name__)
 
@@ -52,16 +52,13 @@ class Fanout:
 
     async def make(self, subscription: pb.Subscription, pending: Pending) -> Document | None:
         """The document for what is pending, of the state as it is now. Raises StoreError."""
-        wanted = list(subscription.resources) if pending.whole else list(pending.changes)
-        missing = [aor for aor in wanted if aor not in pending.states]
+        missing = [aor for aor in pending.changes if aor not in pending.states]
         if missing:
             states = await self._users.named(await self._repository.presentities(missing))
             pending.states.update(zip(missing, states, strict=True))
         if subscription.event == ROAMING_SELF:
             changes = pending.changes.get(subscription.target, Changes())
             return own_document(pending.states[subscription.target], changes, subscription.categories)
-        if pending.whole:
-            return first_document(subscription, pending.states)
         return changed_document(subscription, pending.states, pending.changes)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from parley.platform.applications.edges import EdgeAddresses, EdgeSender
-from parley.platform.lifecycle import ServiceContext
+from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
 from parley.platform.rpc.batch import BatchClient
+from parley.platform.store.shards import SHARDS
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
 from parley.proto.events.v1.call_pb2 import CallChanged
 from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged
@@ -19,9 +20,9 @@ from services.presence.endpoints import Endpoints
 from services.presence.fanout import Fanout
 from services.presence.flows import FlowFinder
 from services.presence.notifier import Notifier
-from services.presence.publish import Publishing
+from services.presence.phone_publications import PhonePublications
 from services.presence.repository import CONTACTS_TOPIC, PRESENCE_TOPIC, PresenceRepository, decode_event
-from services.presence.requests import ServiceRequests
+from services.presence.service_requests import ServiceRequests
 from services.presence.subscriptions import Subscriptions
 from services.presence.sweeper import Sweeper
 from services.presence.users import Users
@@ -29,7 +30,7 @@ from services.presence.users import Users
 _GROUP = "presence"
 
 
-class PresenceService:
+class PresenceService(ShortWorkService):
     """See `parley.platform.lifecycle.Service`."""
 
     name = "presence"
@@ -38,17 +39,11 @@ class PresenceService:
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self.config = context.settings.section(self.name, PresenceConfig)
-        self._ready = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether it has started."""
-        return self._ready
 
     def register(self) -> None:
         """Puts the application up."""
         context, config, clock = self._context, self.config, self._context.clock
-        outboxes = [keys.outbox_key(shard) for shard in range(keys.SHARDS)]
+        outboxes = [keys.outbox_key(shard) for shard in range(SHARDS)]
         self._relay = OutboxRelay(self.name, context.store, context.events, outboxes, decode_event)
         repository = PresenceRepository(context.store, self._relay.wake)
         self._users = Users(context.rpc.channel("parley.addressbook.v1.AddressBook").stub(AddressBookStub), clock)
@@ -70,7 +65,7 @@ class PresenceService:
             config,
             Subscriptions(config, repository, self._notifier, self._users, clock),
             ServiceRequests(config, repository, clock),
-            Publishing(config, repository, clock),
+            PhonePublications(config, repository, clock),
         )
         context.applications.add(self.name, application, context.tracer)
 
@@ -85,18 +80,10 @@ class PresenceService:
         events.subscribe("parley.registrations", RegistrationChanged, self._endpoints.on_registration_changed, group=_GROUP)
         events.subscribe("parley.calls", CallChanged, self._endpoints.on_call_changed, group=_GROUP)
         events.subscribe("parley.users", UserChanged, self._users.on_user_changed)
-        self._ready = True
-
-    async def drain(self, seconds: float) -> None:
-        """Nothing to wait for: every request is short."""
-        self._ready = False
-
-    def cancel_drain(self) -> None:
-        """Takes work again."""
-        self._ready = True
+        self.ready = True
 
     async def stop(self) -> None:
         """Ends what is under way."""
-        self._ready = False
+        await super().stop()
         await self._notifier.stop()
         await self._sender.stop()

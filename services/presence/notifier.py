@@ -54,8 +54,6 @@ class Pending:
 
     changes: dict[str, Changes] = field(default_factory=dict)
     """Of users, by address of record."""
-    whole: bool = False
-    """The full state, whatever changed."""
     since: float = 0.0
     """When the first of it came, wall clock seconds."""
     traceparents: list[str] = field(default_factory=list)
@@ -92,7 +90,6 @@ class Notifier:
         if known is not None:
             for aor, changes in pending.changes.items():
                 known.changes.setdefault(aor, Changes()).add(changes)
-            known.whole |= pending.whole
             known.traceparents = [*known.traceparents, *pending.traceparents][-_MAX_LINKS:]
             known.states.clear()
             return

@@ -15,19 +15,19 @@ from parley.platform.outbox import Record
 from parley.platform.store.client import Store
 from parley.platform.store.errors import StoreError, StoreUnavailable
 from parley.platform.store.link import Arg
+from parley.platform.store.shards import shard_of
 from parley.presence.contacts import new_list
 from parley.presence.model import new_presentity, next_deadline_ms
-from parley.proto.events.v1.presence_pb2 import ContactChanged, MessageUndelivered, PresenceChanged
+from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged
 from parley.proto.presence.v1 import state_pb2 as pb
 from services.presence import keys
 
 PRESENCE_TOPIC: Final = "parley.presence"
 CONTACTS_TOPIC: Final = "parley.contacts"
-MESSAGES_TOPIC: Final = "parley.messages"
 
 _TRIES: Final = 32
 _TYPES: Final[dict[str, Any]] = {
-    PRESENCE_TOPIC: PresenceChanged, CONTACTS_TOPIC: ContactChanged, MESSAGES_TOPIC: MessageUndelivered,
+    PRESENCE_TOPIC: PresenceChanged, CONTACTS_TOPIC: ContactChanged,
 }  # fmt: skip
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class PresenceRepository:
             if isinstance(reply, BaseException):
                 raise reply
             if reply:
-                self._wake(keys.outbox_key(keys.shard_of(aor)))
+                self._wake(keys.outbox_key(shard_of(aor)))
                 return result
         raise StoreUnavailable(f"the presence of {aor} changes too fast")
 
@@ -114,7 +114,7 @@ class PresenceRepository:
                 _document_keys(keys.contacts_key(aor), aor), [version, contacts.SerializeToString(), "", 0, *packed]
             )
             if reply:
-                self._wake(keys.outbox_key(keys.shard_of(aor)))
+                self._wake(keys.outbox_key(shard_of(aor)))
                 return result
         raise StoreUnavailable(f"the contacts of {aor} change too fast")
 
@@ -140,7 +140,7 @@ class PresenceRepository:
         if first is not None:
             commands.append(["HSET", own, f"q:{subscription.id}", first])
         member = f"s|{watcher}|{subscription.id}"
-        commands.append(["ZADD", keys.deadlines_key(keys.shard_of(watcher)), subscription.expires_at_ms, member])
+        commands.append(["ZADD", keys.deadlines_key(shard_of(watcher)), subscription.expires_at_ms, member])
         commands += [["HSET", keys.watchers_key(resource), subscription.id, data] for resource in subscription.resources]
         commands += [["HDEL", keys.watchers_key(resource), subscription.id] for resource in gone]
         _raise_first(await self._store.pipeline(commands))
@@ -150,7 +150,7 @@ class PresenceRepository:
         watcher = subscription.watcher
         commands: list[list[Any]] = [
             ["HDEL", keys.subscriptions_key(watcher), subscription.id, f"q:{subscription.id}"],
-            ["ZREM", keys.deadlines_key(keys.shard_of(watcher)), f"s|{watcher}|{subscription.id}"],
+            ["ZREM", keys.deadlines_key(shard_of(watcher)), f"s|{watcher}|{subscription.id}"],
         ]
         commands += [["HDEL", keys.watchers_key(resource), subscription.id] for resource in subscription.resources]
         _raise_first(await self._store.pipeline(commands))
@@ -163,11 +163,6 @@ class PresenceRepository:
     async def next_number(self, subscription: pb.Subscription) -> int:
         """CSeq of the next NOTIFY; 0 when the subscription is gone. Raises StoreError."""
         return int(await self._next([keys.subscriptions_key(subscription.watcher)], [subscription.id]))
-
-    async def next_numbers(self, subscriptions: Sequence[pb.Subscription]) -> list[int]:
-        """The same for many, in one round trip; 0 also for one whose server is away."""
-        replies = await self._next.many([([keys.subscriptions_key(one.watcher)], [one.id]) for one in subscriptions])
-        return [0 if isinstance(reply, StoreError) else int(reply) for reply in replies]
 
     async def forget_watcher(self, target: str, subscription_id: str) -> None:
         """Takes a subscription that is gone off those to a user. Raises StoreError."""
@@ -186,7 +181,7 @@ class PresenceRepository:
 
 
 def _document_keys(document: str, aor: str) -> list[str]:
-    shard = keys.shard_of(aor)
+    shard = shard_of(aor)
     return [document, keys.outbox_key(shard), keys.deadlines_key(shard)]
 
 

@@ -278,7 +278,7 @@ def _resolved(action: BatchAction) -> BatchAction:
             resources.append(aor_of_text(text))
         except SipParseError:
             continue
-    return BatchAction(action.name, tuple(dict.fromkeys(resources)), action.categories, action.new)
+    return BatchAction(action.name, tuple(dict.fromkeys(resources)), action.categories)
 
 
 def aor_of_text(text: str) -> str:

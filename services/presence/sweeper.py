@@ -8,13 +8,13 @@ from typing import Final
 
 from parley.platform.clock import Clock
 from parley.platform.store.errors import StoreError
+from parley.platform.store.shards import SHARDS
 from parley.presence.model import drop_expired
 from parley.proto.events.v1.presence_pb2 import PresenceChanged
 from parley.proto.presence.v1 import state_pb2 as pb
-from services.presence import keys
+from services.presence.changes import presence_event
 from services.presence.notifier import Notifier
 from services.presence.repository import PresenceRepository
-from services.presence.requests import presence_event
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Sweeper:
     async def sweep(self) -> None:
         """Ends what is due now. Raises StoreError."""
         now_ms = int(self._clock.wall() * 1000)
-        due = await asyncio.gather(*(self._repository.due(shard, now_ms, _CHUNK) for shard in range(keys.SHARDS)))
+        due = await asyncio.gather(*(self._repository.due(shard, now_ms, _CHUNK) for shard in range(SHARDS)))
         for shard, members in enumerate(due):
             for member in members:
                 kind, _, rest = member.partition("|")

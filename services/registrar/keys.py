@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Final
 
-SHARDS: Final = 64
+from parley.platform.store.shards import shard_of
+
 EDGES: Final = "parley:reg:{edges}:lease"
 EDGE_ADDRESSES: Final = "parley:reg:{edges}:address"
-
-
-def shard_of(aor: str) -> int:
-    """The shard of an address of record; it never changes, or all bindings would be lost."""
-    return zlib.crc32(aor.encode()) % SHARDS
 
 
 def prefix(shard: int) -> str:

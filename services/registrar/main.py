@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from parley.platform.keys import derive_key
-from parley.platform.lifecycle import ServiceContext
+from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
+from parley.platform.store.shards import SHARDS
 from parley.proto.registrar.v1.registrar_pb2_grpc import add_RegistrarServicer_to_server
 from parley.sip.gruu import TemporaryGruus
 from services.registrar import keys
@@ -15,7 +16,7 @@ from services.registrar.service import RegistrarSurface
 from services.registrar.sweeper import Sweeper
 
 
-class RegistrarService:
+class RegistrarService(ShortWorkService):
     """See `parley.platform.lifecycle.Service`."""
 
     name = "registrar"
@@ -24,19 +25,13 @@ class RegistrarService:
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self.config = context.settings.section(self.name, RegistrarConfig)
-        self._ready = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether it has started."""
-        return self._ready
 
     def register(self) -> None:
         """Puts the gRPC surface up."""
         context, config = self._context, self.config
         repository = BindingRepository(context.store, config.max_bindings)
         self._edges = EdgeLeases(context.store, context.clock)
-        outboxes = [keys.outbox_key(shard) for shard in range(keys.SHARDS)]
+        outboxes = [keys.outbox_key(shard) for shard in range(SHARDS)]
         self._relay = OutboxRelay(self.name, context.store, context.events, outboxes, decode_event)
         gruus = TemporaryGruus(derive_key(context.master_key, "temporary-gruu"))
         surface = RegistrarSurface(config, repository, self._edges, gruus, context.clock, context.tracer, self._on_events)
@@ -55,16 +50,4 @@ class RegistrarService:
         tasks.spawn("registrar leases", self._edges.run())
         tasks.spawn("registrar sweeper", self._sweeper.run())
         tasks.spawn("registrar outbox", self._relay.run())
-        self._ready = True
-
-    async def drain(self, seconds: float) -> None:
-        """Nothing to wait for: every call is short."""
-        self._ready = False
-
-    def cancel_drain(self) -> None:
-        """Takes work again."""
-        self._ready = True
-
-    async def stop(self) -> None:
-        """Its tasks end with the process."""
-        self._ready = False
+        self.ready = True

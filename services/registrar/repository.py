@@ -11,6 +11,7 @@ from parley.platform.outbox import Record
 from parley.platform.store.client import Store
 from parley.platform.store.errors import StoreError
 from parley.platform.store.link import Arg
+from parley.platform.store.shards import SHARDS, shard_of
 from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from services.registrar import keys
 from services.registrar.bindings import StoredBinding, unpack
@@ -68,7 +69,7 @@ class Place:
             return cls()
         text = urlsafe_b64decode(token.encode()).decode("utf-8", "surrogateescape")
         shard, deadline, member = text.split("\n", 2)
-        if not (shard + deadline).isascii() or int(shard) not in range(keys.SHARDS) or (member and not deadline.isdigit()):
+        if not (shard + deadline).isascii() or int(shard) not in range(SHARDS) or (member and not deadline.isdigit()):
             raise ValueError("no page begins there")
         return cls(int(shard), deadline, member)
 
@@ -93,7 +94,7 @@ class BindingRepository:
         ]
 
     def _call(self, change: Change, now_ms: int) -> tuple[list[str], list[Arg]]:
-        shard = keys.shard_of(change.aor)
+        shard = shard_of(change.aor)
         prefix = keys.prefix(shard)
         args: list[Arg] = [
             now_ms, self._max_bindings, change.call_id.replace("\n", " "), change.cseq, f"{prefix}e:", change.aor,
@@ -157,7 +158,7 @@ class BindingRepository:
 
     async def count(self) -> int:
         """Bindings of all shards, those that have ended but were not swept among them. Raises StoreError."""
-        sizes = await self._store.pipeline([["ZCARD", keys.deadlines_key(shard)] for shard in range(keys.SHARDS)])
+        sizes = await self._store.pipeline([["ZCARD", keys.deadlines_key(shard)] for shard in range(SHARDS)])
         for size in sizes:
             if isinstance(size, BaseException):
                 raise size

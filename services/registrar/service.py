@@ -11,13 +11,13 @@ from parley.platform.clock import Clock
 from parley.platform.rpc.batch import batch_handler
 from parley.platform.rpc.errors import RpcError
 from parley.platform.store.errors import StoreError, StoreTimeout
+from parley.platform.store.shards import SHARDS, shard_of
 from parley.platform.telemetry.counters import FastCounter
 from parley.platform.telemetry.tracing import NO_SPAN, Span, Tracer
 from parley.proto.registrar.v1 import registrar_pb2 as pb
 from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarServicer
 from parley.proto.sip.v1.message_pb2 import ItemStatus
 from parley.sip.gruu import TemporaryGruus, public_gruu
-from services.registrar import keys
 from services.registrar.bindings import StoredBinding, binding_id, by_preference, lifetime, make_binding, mark
 from services.registrar.config import RegistrarConfig
 from services.registrar.edges import EdgeLeases
@@ -119,7 +119,7 @@ class RegistrarSurface(RegistrarServicer):
             return pb.BindingUpdateResult(id=item.id, status=_status(outcome))
         self._counted[outcome.outcome].inc()
         if outcome.changed:
-            self._on_events(keys.shard_of(item.aor))
+            self._on_events(shard_of(item.aor))
         return self._result(item, outcome.outcome, now_ms, outcome.bindings)
 
     def _result(
@@ -171,10 +171,10 @@ class RegistrarSurface(RegistrarServicer):
                 self._add_entries(response, entries)
                 return response
             place = Place.parse(request.page_token)
-            while place.shard < keys.SHARDS and len(response.entries) < size:
+            while place.shard < SHARDS and len(response.entries) < size:
                 page, place = await self._repository.page(place, size - len(response.entries))
                 self._add_entries(response, page)
-            if place.shard < keys.SHARDS:
+            if place.shard < SHARDS:
                 response.next_page_token = str(place)
         except ValueError:
             raise RpcError(StatusCode.INVALID_ARGUMENT, "no such page") from None

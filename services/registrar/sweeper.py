@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 
 from parley.platform.clock import Clock
 from parley.platform.store.errors import StoreError
-from services.registrar import keys
+from parley.platform.store.shards import SHARDS
 from services.registrar.edges import EdgeLeases
 from services.registrar.repository import CHUNK, BindingRepository
 
@@ -78,7 +78,7 @@ class Sweeper:
         return now - self._steady_since >= self._grace_s
 
     async def _sweep_expired(self, now_ms: int) -> int:
-        taken, shards = 0, list(range(keys.SHARDS))
+        taken, shards = 0, list(range(SHARDS))
         while shards:
             swept = await self._repository.sweep_expired(shards, now_ms)
             taken += sum(self._note(shard, ended, "expired") for shard, (_, ended) in zip(shards, swept, strict=True))
@@ -87,7 +87,7 @@ class Sweeper:
 
     async def _sweep_edge(self, edge_uid: str, now_ms: int) -> int:
         taken = 0
-        for shard in range(keys.SHARDS):
+        for shard in range(SHARDS):
             looked = CHUNK
             while looked >= CHUNK:
                 looked, lost = await self._repository.sweep_edge(shard, edge_uid, now_ms)

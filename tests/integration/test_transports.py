@@ -121,13 +121,14 @@ async def test_port_of_trusted_servers_wants_a_certificate_of_their_authority(
 ) -> None:
     files = DevelopmentCa(tmp_path / issuer).issue("gateway", ["gateway.test"]) if issuer else None
     context = peer_context(server, files)
-    with pytest.raises((ssl.SSLError, ConnectionError, TimeoutError, AssertionError)):  # noqa: PT012 - TLS 1.3 tells late
-        gateway = await SipClient("0301234", transport="tls").connect(server.ports["peers"], context=context)
-        gateway.send(bytes(gateway.request("OPTIONS", f"sip:{DOMAIN}")))
-        answered = asyncio.ensure_future(gateway.response())
-        closed = asyncio.ensure_future(gateway.closed.wait())
-        await asyncio.wait((answered, closed), return_when=asyncio.FIRST_COMPLETED, timeout=5)
-        assert answered.cancel() is False, "the connection ended without an answer"
+    gateway = SipClient("0301234", transport="tls")
+    try:
+        await gateway.connect(server.ports["peers"], context=context)
+    except (ssl.SSLError, ConnectionError):
+        return  # TLS 1.3 tells later
+    gateway.send(bytes(gateway.request("OPTIONS", f"sip:{DOMAIN}")))
+    await asyncio.wait_for(gateway.closed.wait(), 5)
+    assert gateway.received.empty()
 
 
 async def test_ten_thousand_idle_connections(server: ParleyServer) -> None:

@@ -9,7 +9,8 @@ from xml.sax.saxutils import quoteattr
 
 from parley.presence.documents.reading import read, require, required
 from parley.presence.errors import BadDocument
-from parley.xml import child, children
+from parley.presence.standard.multipart import Part, build_multipart
+from parley.xml import children
 
 BATCH_TYPE: Final = "application/msrtc-adrl-categorylist+xml"
 RLMI_TYPE: Final = "application/rlmi+xml"
@@ -25,8 +26,6 @@ class BatchAction:
     resources: tuple[str, ...]
     """URIs as they were written."""
     categories: tuple[str, ...]
-    new: frozenset[str]
-    """Resources that were added to the contact list just now."""
 
 
 def parse_batch(body: bytes) -> list[BatchAction]:
@@ -37,19 +36,16 @@ def parse_batch(body: bytes) -> list[BatchAction]:
         name = required(element, "name")
         if name not in ("subscribe", "unsubscribe"):
             raise BadDocument(f"not an action: {name}")
-        resources, new = [], set()
+        resources = []
         for adhoc in children(element, "adhocList"):
             for resource in children(adhoc, "resource"):
-                uri = required(resource, "uri")
-                resources.append(uri)
-                if child(resource, "context") is not None:
-                    new.add(uri)
+                resources.append(required(resource, "uri"))
         categories = [
             required(category, "name")
             for found in children(element, "categoryList")
             for category in children(found, "category")
         ]
-        actions.append(BatchAction(name, tuple(dict.fromkeys(resources)), tuple(dict.fromkeys(categories)), frozenset(new)))
+        actions.append(BatchAction(name, tuple(dict.fromkeys(resources)), tuple(dict.fromkeys(categories))))
     require(actions, "the batch has no action")
     return actions
 
@@ -82,16 +78,14 @@ def list_body(address: str, parts: Sequence[ListPart], *, boundary: str, version
     pieces += [
         _piece(f"{number}@{boundary}", part.content_type, part.body) for number, part in enumerate(parts) if part.body
     ]
-    head = f"--{boundary}\r\n".encode()
-    body = b"".join(head + piece + b"\r\n\r\n" for piece in pieces) + f"--{boundary}--\r\n".encode()
     # The boundary is the last parameter: some clients look for it there.
     content_type = f'multipart/related;type="{RLMI_TYPE}";start="<rlmi@{boundary}>";boundary={boundary}'
-    return content_type, body
+    return content_type, build_multipart(pieces, boundary, blank_line=True)
 
 
-def _piece(content_id: str, content_type: str, body: bytes) -> bytes:
-    head = f"Content-Transfer-Encoding: binary\r\nContent-ID: <{content_id}>\r\nContent-Type: {content_type}\r\n\r\n"
-    return head.encode() + body
+def _piece(content_id: str, content_type: str, body: bytes) -> Part:
+    encoding = ("Content-Transfer-Encoding", "binary")
+    return Part((encoding, ("Content-ID", f"<{content_id}>"), ("Content-Type", content_type)), body)
 
 
 def merged(before: Iterable[str], action: BatchAction) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import quoteattr
 
 from parley.presence.contacts import ContactDelta
 from parley.presence.documents.reading import number_in, read
@@ -132,8 +132,3 @@ def _contact(name: str, contact: pb.Contact, uri: str) -> str:
         f"externalURI={quoteattr(contact.external_uri)}"
     )
     return f"{head}>{contact.extension.decode()}</{name}>" if contact.extension else f"{head}/>"
-
-
-def text_element(name: str, text: str) -> str:
-    """An element with text."""
-    return f"<{name}>{escape(text)}</{name}>"

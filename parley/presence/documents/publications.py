@@ -12,7 +12,7 @@ from parley.presence.errors import BadDocument, VersionConflict
 from parley.presence.model import EXPIRE_NAMES
 from parley.presence.publishing import PublishOperation
 from parley.proto.presence.v1 import state_pb2 as pb
-from parley.xml import child, children, local_name, text_of, to_bytes
+from parley.xml import child, children, text_of, to_bytes
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -161,8 +161,3 @@ def watcher_category(name: str, entries: Iterable[tuple[int, int, str]]) -> str:
         for instance, at_ms, content in entries
     ]
     return "".join(rows) or f"<category name={quoteattr(name)}/>"
-
-
-def local_root(body: bytes) -> str:
-    """Name of the root element, for telling documents apart. Raises BadDocument."""
-    return local_name(read(body))

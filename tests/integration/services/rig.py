@@ -10,6 +10,7 @@ from parley.platform.clock import FakeClock
 from parley.platform.config import RedisConfig
 from parley.platform.events.api import EventBusError
 from parley.platform.store.client import Store
+from parley.platform.store.shards import shard_of
 from parley.platform.telemetry.tracing import NO_TRACER
 from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from parley.proto.registrar.v1 import registrar_pb2 as pb
@@ -103,7 +104,7 @@ class Registrar:
 
     async def events(self, aor: str = ALICE) -> list[RegistrationChanged]:
         """What waits in the outbox of a user's shard, for this user."""
-        raw = await self.store.execute("LRANGE", keys.outbox_key(keys.shard_of(aor)), 0, -1)
+        raw = await self.store.execute("LRANGE", keys.outbox_key(shard_of(aor)), 0, -1)
         messages: list[Any] = [decode_event(entry).message for entry in raw]
         return [message for message in messages if message.aor == aor]
 

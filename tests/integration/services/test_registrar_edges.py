@@ -12,6 +12,7 @@ from parley.platform.clock import FakeClock
 from parley.platform.rpc.errors import RpcError
 from parley.platform.store.client import Store
 from parley.platform.store.errors import StoreError
+from parley.platform.store.shards import shard_of
 from parley.proto.registrar.v1 import registrar_pb2 as pb
 from services.registrar import keys
 from tests.integration.services.rig import ALICE, OK, Registrar, all_keys, contact, store_of
@@ -85,13 +86,13 @@ async def test_what_has_ended_is_taken_away_and_told(registrar: Registrar, clock
     clock.advance(61)
     registrar.woken.clear()
     assert await registrar.sweeper.sweep() == 1
-    assert registrar.woken == [keys.shard_of(ALICE)]
+    assert registrar.woken == [shard_of(ALICE)]
     assert await registrar.kinds() == ["REGISTERED", "REGISTERED", "EXPIRED"]
     assert [binding.contact for binding in await registrar.lookup()] == ["sip:b@h"]
     clock.advance(600)
     assert await registrar.sweeper.sweep() == 1
     assert [event.remaining for event in await registrar.events()] == [1, 2, 1, 0]
-    assert all_keys(valkey) == {keys.outbox_key(keys.shard_of(ALICE))}
+    assert all_keys(valkey) == {keys.outbox_key(shard_of(ALICE))}
 
 
 async def test_two_registrars_that_sweep_share_the_work(valkey: Valkey, clock: FakeClock) -> None:
@@ -106,7 +107,7 @@ async def test_two_registrars_that_sweep_share_the_work(valkey: Valkey, clock: F
 
 
 async def test_more_than_one_chunk_is_swept(registrar: Registrar, clock: FakeClock) -> None:
-    same_shard = [user for index in range(80_000) if keys.shard_of(user := f"sip:u{index}@h") == 5][:1100]
+    same_shard = [user for index in range(80_000) if shard_of(user := f"sip:u{index}@h") == 5][:1100]
     await asyncio.gather(*(registrar.register(contact(expires=60), aor=user, edge="e") for user in same_shard[:550]))
     await asyncio.gather(*(registrar.register(contact(expires=600), aor=user, edge="e") for user in same_shard[550:]))
     clock.advance(61)
@@ -200,7 +201,7 @@ async def test_all_bindings_are_listed_page_by_page(registrar: Registrar) -> Non
 
 
 async def test_no_binding_is_missed_while_others_are_refreshed_and_end(registrar: Registrar, clock: FakeClock) -> None:
-    users = [user for index in range(5000) if keys.shard_of(user := f"sip:u{index}@h") == 9][:30]
+    users = [user for index in range(5000) if shard_of(user := f"sip:u{index}@h") == 9][:30]
     for user in users:
         await registrar.register(contact(), aor=user)
         clock.advance(0.01)

@@ -8,6 +8,7 @@ import pytest
 
 from parley.platform.clock import FakeClock
 from parley.platform.store.client import Store
+from parley.platform.store.shards import shard_of
 from parley.sip.gruu import TemporaryGruus
 from parley.sip.uri import parse_uri
 from services.registrar import keys
@@ -140,7 +141,7 @@ async def test_star_removes_everything(registrar: Registrar, valkey: Valkey) -> 
     result = await registrar.remove_all(call_id="c3", cseq=1)
     assert (result.outcome, len(result.bindings)) == (OK, 0)
     assert await registrar.kinds() == ["REGISTERED", "REGISTERED", "UNREGISTERED", "UNREGISTERED"]
-    assert all_keys(valkey) == {keys.outbox_key(keys.shard_of(ALICE))}
+    assert all_keys(valkey) == {keys.outbox_key(shard_of(ALICE))}
 
 
 async def test_the_same_instance_and_reg_id_replace_whatever_the_contact(registrar: Registrar) -> None:
@@ -179,7 +180,7 @@ async def test_contacts_are_compared_as_uris(registrar: Registrar, valkey: Valke
     result = await registrar.register(contact(other), call_id="c2", connection=2)
     assert len(result.bindings) == (1 if same else 2)
     await registrar.remove_all(call_id="c3")
-    assert all_keys(valkey) == {keys.outbox_key(keys.shard_of(ALICE))}
+    assert all_keys(valkey) == {keys.outbox_key(shard_of(ALICE))}
 
 
 async def test_two_phones_behind_alike_addresses_are_told_apart_by_their_parameters(registrar: Registrar) -> None:

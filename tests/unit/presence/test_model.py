@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parley.presence.access import change_members, effective_container, is_blocked
+from parley.presence.access import change_members, effective_container
 from parley.presence.aggregation import aggregate, time_text, write_aggregates
 from parley.presence.contacts import (
     NoSuchEntry,
@@ -16,7 +16,7 @@ from parley.presence.contacts import (
     set_contact,
 )
 from parley.presence.errors import BadDocument, TooLarge, VersionConflict, WrongVersion
-from parley.presence.model import drop_endpoint, drop_expired, find, new_presentity, next_deadline_ms
+from parley.presence.model import BLOCKED, drop_endpoint, drop_expired, find, new_presentity, next_deadline_ms
 from parley.presence.publishing import PublishOperation, publish, visible_categories
 from parley.proto.presence.v1 import state_pb2 as pb
 
@@ -142,7 +142,7 @@ def test_access_of_watchers() -> None:
     assert (numbers, watchers) == ({400}, {"bob@example.test"})
     assert effective_container(state, "sip:bob@example.test") == 400
     change_members(state, [(32000, 0, [("add", "domain", "elsewhere.test")])])
-    assert is_blocked(state, "sip:x@elsewhere.test")
+    assert effective_container(state, "sip:x@elsewhere.test") == BLOCKED
     with pytest.raises(VersionConflict):
         change_members(state, [(400, 0, [("remove", "user", "bob@example.test")])])
     for member in (("add", "user", ""), ("add", "everyone", "x"), ("put", "everyone", ""), ("add", "friends", "")):

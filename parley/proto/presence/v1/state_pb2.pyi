@@ -488,7 +488,6 @@ class Subscription(_message.Message):
     CATEGORIES_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
     WATCHER_NAME_FIELD_NUMBER: _builtins.int
-    TRANSPORT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     watcher: _builtins.str
     """Address of record of the subscriber."""
@@ -509,7 +508,6 @@ class Subscription(_message.Message):
     endpoint: _builtins.str
     """Endpoint id, or the instance, or ""."""
     watcher_name: _builtins.str
-    transport: _builtins.str
     @_builtins.property
     def routes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -539,11 +537,10 @@ class Subscription(_message.Message):
         categories: _abc.Iterable[_builtins.str] | None = ...,
         endpoint: _builtins.str = ...,
         watcher_name: _builtins.str = ...,
-        transport: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_effort", b"best_effort", "call_id", b"call_id", "categories", b"categories", "endpoint", b"endpoint", "event", b"event", "expires_at_ms", b"expires_at_ms", "flow", b"flow", "format", b"format", "id", b"id", "list", b"list", "local_party", b"local_party", "remote_party", b"remote_party", "remote_target", b"remote_target", "resources", b"resources", "routes", b"routes", "target", b"target", "transport", b"transport", "watcher", b"watcher", "watcher_name", b"watcher_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_effort", b"best_effort", "call_id", b"call_id", "categories", b"categories", "endpoint", b"endpoint", "event", b"event", "expires_at_ms", b"expires_at_ms", "flow", b"flow", "format", b"format", "id", b"id", "list", b"list", "local_party", b"local_party", "remote_party", b"remote_party", "remote_target", b"remote_target", "resources", b"resources", "routes", b"routes", "target", b"target", "watcher", b"watcher", "watcher_name", b"watcher_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parley.platform.store.shards import shard_of
 from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from parley.proto.registrar.v1.registrar_pb2 import Binding
 from services.registrar import keys
@@ -14,7 +15,7 @@ from services.registrar.repository import TOPIC, Place, decode_event
 
 def test_all_keys_of_a_user_share_a_hash_tag() -> None:
     aor = "sip:alice@example.test"
-    shard = keys.shard_of(aor)
+    shard = shard_of(aor)
     assert shard == 58  # for ever: another number would lose all bindings
     assert keys.bindings_key(aor) == f"parley:reg:{{{shard}}}:a:{aor}"
     assert keys.edge_key(5, "uid") == "parley:reg:{05}:e:uid"

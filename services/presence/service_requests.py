@@ -7,7 +7,6 @@ from typing import Final
 from parley.platform.applications.host import Incoming
 from parley.platform.clock import Clock
 from parley.presence.access import change_members
-from parley.presence.aggregation import write_aggregates
 from parley.presence.contacts import (
     ContactDelta,
     add_group,
@@ -29,6 +28,7 @@ from parley.presence.publishing import publish, visible_categories
 from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged
 from parley.proto.presence.v1 import state_pb2 as pb
 from parley.sip.uri import aor
+from services.presence.changes import presence_event
 from services.presence.config import PresenceConfig
 from services.presence.repository import PresenceRepository
 
@@ -150,17 +150,6 @@ class ServiceRequests:
             case "deleteGroup":
                 return delete_group(contacts, call.number("groupID"))
         raise PresenceError(f"no such method: {call.method}", 501)
-
-
-def presence_event(state: pb.Presentity, own: set[str], seen: set[str], now_ms: int) -> PresenceChanged:
-    """Computes the aggregates and makes the event of a change; ``own``, ``seen``: categories that changed already."""
-    if write_aggregates(state, now_ms):
-        seen.add("state")
-        own.add("state")
-    return PresenceChanged(
-        aor=state.address, at_ms=now_ms, availability=state.availability, activity=state.activity,
-        categories=sorted(seen), own_categories=sorted(own),
-    )  # fmt: skip
 
 
 def _trace(incoming: Incoming) -> str:

@@ -14,16 +14,16 @@ from parley.presence.standard.pidf import parse_pidf
 from parley.proto.events.v1.presence_pb2 import PresenceChanged
 from parley.proto.presence.v1 import state_pb2 as pb
 from parley.sip.uri import aor
+from services.presence.changes import presence_event
 from services.presence.config import PresenceConfig
 from services.presence.repository import PresenceRepository
-from services.presence.requests import presence_event
 from services.presence.subscriptions import TooBrief
 from services.presence.views import PIDF_TYPE
 
 _MAX_PUBLICATIONS: Final = 16
 
 
-class Publishing:
+class PhonePublications:
     """Takes PUBLISH requests."""
 
     def __init__(self, config: PresenceConfig, repository: PresenceRepository, clock: Clock) -> None:
@@ -58,7 +58,9 @@ class Publishing:
                 if len(state.standard) >= _MAX_PUBLICATIONS:
                     raise TooLarge("too many publications")
                 entry = state.standard.add()
-                entry.CopyFrom(document if document is not None else known)  # type: ignore[arg-type]  # one of them is there
+                source = document or known
+                assert source is not None  # a first publication has a document, a later one what is known
+                entry.CopyFrom(source)
                 entry.entity_tag, entry.expires_at_ms, entry.published_at_ms = new_tag, now_ms + expires * 1000, now_ms
             return None, presence_event(state, set(), {"note"}, now_ms)
 
