@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run
 DEV_STAMP := $(VENV)/.dev
+COMPILED_TESTS := tests/unit/sip tests/unit/services tests/unit/ntlm tests/unit/sipae tests/integration/test_transports.py \
+  tests/integration/test_cluster.py tests/integration/test_presence.py tests/integration/services \
+  tests/interop/test_calls_baresip.py tests/interop/test_sipp.py
 CODE := parley services tests bench fuzz tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit check bench fuzz proto proto-baseline fmt lock clean
+.PHONY: help run test unit check compiled bench fuzz proto proto-baseline fmt lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -53,6 +56,11 @@ bench: $(DEV_STAMP) ## Measure against Kamailio (Debian packages kamailio, sip-t
 	@mkdir -p build; if command -v cc >/dev/null; then $(BIN)/python tools/compile_cores.py build/compiled >build/compile.log 2>&1 || { cat build/compile.log; exit 1; }; \
 	  cd build/compiled && PYTHONPATH=. ../../$(BIN)/python -m bench $(ARGS); \
 	else echo "no C compiler: Parley is measured interpreted"; $(BIN)/python -m bench $(ARGS); fi
+
+compiled: $(DEV_STAMP) ## Compile the hot paths, and test what is compiled against real clients
+	@command -v cc >/dev/null || { echo "a C compiler is needed"; exit 1; }
+	@mkdir -p build; $(BIN)/python tools/compile_cores.py build/compiled >build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
+	cd build/compiled && PYTHONPATH=. ../../$(BIN)/python -m pytest $(or $(ARGS),$(COMPILED_TESTS))
 
 fuzz: $(DEV_STAMP) ## Fuzz the parsers for a while
 	$(BIN)/python -m fuzz.run --seconds 30 $(ARGS)

@@ -13,6 +13,7 @@ from itertools import count
 from secrets import token_bytes
 from typing import Final
 
+from mypy_extensions import mypyc_attr
 from prometheus_client import Gauge
 
 from services.frontend.sealing import Seal
@@ -25,8 +26,9 @@ _TAG_KEY: Final = token_bytes(32)
 _tags: Final = count(1)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Flow:
-    """One connection or UDP association."""
+    """One connection or UDP association. Those of streams are protocols of asyncio, which cannot be compiled."""
 
     __slots__ = (
         "aors", "connection_id", "key", "last_seen", "local", "registered_key", "reliable", "remote", "seal", "seen_first",

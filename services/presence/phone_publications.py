@@ -13,11 +13,11 @@ from parley.presence.standard.errors import DocumentError
 from parley.presence.standard.pidf import parse_pidf
 from parley.proto.events.v1.presence_pb2 import PresenceChanged
 from parley.proto.presence.v1 import state_pb2 as pb
+from parley.sip.errors import interval_too_brief
 from parley.sip.uri import aor
 from services.presence.changes import presence_event
 from services.presence.config import PresenceConfig
 from services.presence.repository import PresenceRepository
-from services.presence.subscriptions import TooBrief
 from services.presence.views import PIDF_TYPE
 
 _MAX_PUBLICATIONS: Final = 16
@@ -40,7 +40,7 @@ class PhonePublications:
         tag = (request.get("SIP-If-Match") or "").strip()
         expires = request.expires if request.expires is not None else self._config.publish_seconds
         if 0 < expires < self._config.min_subscription_seconds:
-            raise TooBrief(self._config.min_subscription_seconds)
+            raise interval_too_brief(self._config.min_subscription_seconds)
         expires = min(expires, self._config.max_subscription_seconds)
         if not request.body and not tag:
             raise PresenceError("a first publication needs a document", 400)

@@ -23,7 +23,7 @@ from parley.presence.errors import PresenceError, TooLarge
 from parley.presence.model import bare
 from parley.proto.events.v1.presence_pb2 import PresenceChanged
 from parley.proto.presence.v1 import state_pb2 as pb
-from parley.sip.errors import SipParseError
+from parley.sip.errors import SipParseError, interval_too_brief
 from parley.sip.message import Request
 from parley.sip.outbound import option_tags
 from parley.sip.uri import aor, parse_uri
@@ -105,7 +105,7 @@ class Subscriptions:
         if expires is None:
             expires = self._config.max_subscription_seconds if epid else self._config.subscription_seconds
         if 0 < expires < self._config.min_subscription_seconds:
-            raise TooBrief(self._config.min_subscription_seconds)
+            raise interval_too_brief(self._config.min_subscription_seconds)
         return Wish(
             event, aor(request.uri), incoming.user_aor or aor(request.from_.uri), epid,
             min(expires, self._config.max_subscription_seconds), "ms-benotify" in supported,
@@ -260,14 +260,6 @@ class Subscriptions:
         if subscription is not None:
             tag = subscription.local_party.rpartition(";tag=")[2]
         incoming.reply(200, None, headers, document[1], to_tag=tag or token_hex(8), record_route=True)
-
-
-class TooBrief(SipParseError):
-    """423: the subscription would end too soon."""
-
-    def __init__(self, least: int) -> None:
-        super().__init__(423, "Interval Too Brief")
-        self.headers = (("Min-Expires", str(least)),)
 
 
 def _resolved(action: BatchAction) -> BatchAction:

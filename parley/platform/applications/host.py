@@ -23,7 +23,7 @@ from parley.platform.telemetry.tracing import NO_TRACER, Tracer
 from parley.proto.sip.v1 import application_pb2 as pb
 from parley.proto.sip.v1.application_pb2_grpc import ApplicationServicer, add_ApplicationServicer_to_server
 from parley.proto.sip.v1.message_pb2 import Flow
-from parley.sip.errors import SipError
+from parley.sip.errors import SipError, SipParseError
 from parley.sip.message import Request, Response, make_response, parse_message
 
 logger = logging.getLogger(__name__)
@@ -106,8 +106,10 @@ class Incoming:
             self.reply(status, None, (("Retry-After", str(retry_after)),) if retry_after else ())
         elif isinstance(error, StoreError):
             self.reply(503, None, (("Retry-After", "5"),))
+        elif isinstance(error, SipParseError):
+            self.reply(error.status, error.reason, error.headers)
         elif isinstance(error, SipError):
-            self.reply(getattr(error, "status", 400), getattr(error, "reason", None), getattr(error, "headers", ()))
+            self.reply(400)
         else:
             self.reply(500)
 

@@ -127,11 +127,13 @@ class UdpListener:
             return
         for _ in range(_DRAIN):
             try:
-                data, address = receive(65_536)
+                data, source = receive(65_536)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
                 continue  # an ICMP error of an earlier datagram
+            # IPv6 has a flow label and a scope more; the host names the scope as well
+            address: tuple[str, int] = source if len(source) == 2 else (source[0], source[1])
             flow = self._by_address.get(address) or self.flow_of(address)
             if data[:1] in b"\r\n\0":
                 self._keep_alive(data, flow)
