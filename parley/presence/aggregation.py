@@ -32,6 +32,12 @@ _UNKNOWN_BELOW: Final = 3_000
 AGGREGATE_INSTANCE: Final = 1
 MACHINE_INSTANCE: Final = 0x10000000
 
+_NAMES: Final = (
+    (OFFLINE - 500, "offline"), (AWAY - 500, "away"), (BE_RIGHT_BACK - 500, "be right back"),
+    (DO_NOT_DISTURB - 500, "do not disturb"), (BUSY_IDLE, "busy, idle"), (BUSY - 500, "busy"),
+    (AVAILABLE_IDLE - 500, "idle"), (AVAILABLE - 500, "available"),
+)  # fmt: skip
+
 _NAMESPACE: Final = "http://schemas.microsoft.com/2006/09/sip/state"
 _XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 
@@ -61,6 +67,11 @@ class _Input:
     high: int
     at_ms: int
     endpoint: str = ""
+
+
+def level_name(availability: int) -> str:
+    """What people call an availability."""
+    return next((name for lowest, name in _NAMES if availability >= lowest), "unknown")
 
 
 def aggregate(state: pb.Presentity, container: int) -> Aggregate:

@@ -54,12 +54,9 @@ def set_contact(
 ) -> ContactDelta:  # fmt: skip
     """Adds or replaces a contact; ``limit``: contacts that a list may have. Raises BadDocument, TooLarge."""
     address = bare(uri).strip()
-    if not address or len(address) > MAX_URI or any(char in address for char in '<>" \r\n\t'):
-        raise BadDocument("not an address")
-    if len(name) > MAX_NAME or len(external_uri) > MAX_EXTERNAL_URI or len(extension) > MAX_EXTENSION:
-        raise TooLarge("the contact is too large")
+    check_contact(address, name, external_uri, extension)
     known = {group.id for group in contacts.groups}
-    kept = [number for number in dict.fromkeys(groups) if number in known] or [_default_group(contacts)]
+    kept = [number for number in dict.fromkeys(groups) if number in known] or [default_group(contacts)]
     found = _find(contacts, address)
     if found is None and len(contacts.contacts) >= limit:
         raise TooLarge("the contact list is full")
@@ -70,6 +67,14 @@ def set_contact(
     contacts.delta += 1
     copy = (pb.Contact.FromString(contact.SerializeToString()),)
     return ContactDelta(contacts.delta, modified=copy) if found is not None else ContactDelta(contacts.delta, added=copy)
+
+
+def check_contact(address: str, name: str, external_uri: str, extension: bytes) -> None:
+    """Raises BadDocument for what is no address, TooLarge. ``address``: without "sip:"."""
+    if not address or len(address) > MAX_URI or any(char in address for char in '<>" \r\n\t'):
+        raise BadDocument("not an address")
+    if len(name) > MAX_NAME or len(external_uri) > MAX_EXTERNAL_URI or len(extension) > MAX_EXTENSION:
+        raise TooLarge("the contact is too large")
 
 
 def delete_contact(contacts: pb.ContactList, uri: str) -> ContactDelta:
@@ -120,7 +125,7 @@ def delete_group(contacts: pb.ContactList, number: int) -> list[ContactDelta]:
     moved = []
     for contact in contacts.contacts:
         if number in contact.groups:
-            rest = [other for other in contact.groups if other != number] or [_default_group(contacts)]
+            rest = [other for other in contact.groups if other != number] or [default_group(contacts)]
             del contact.groups[:]
             contact.groups.extend(rest)
             moved.append(pb.Contact.FromString(contact.SerializeToString()))
@@ -142,7 +147,8 @@ def _check_group(contacts: pb.ContactList, name: str, external_uri: str, besides
         raise BadDocument("there is a group of that name")
 
 
-def _default_group(contacts: pb.ContactList) -> int:
+def default_group(contacts: pb.ContactList) -> int:
+    """Number of the group for contacts that are in no other."""
     named = next((group.id for group in contacts.groups if group.name == DEFAULT_GROUP), 0)
     return named or min(group.id for group in contacts.groups)
 
