@@ -12,6 +12,7 @@ from parley.proto.events.v1.call_pb2 import CallChanged
 from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged
 from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from parley.proto.events.v1.user_pb2 import UserChanged
+from parley.proto.presence.v1.presence_pb2_grpc import add_PresenceServicer_to_server
 from parley.proto.registrar.v1 import registrar_pb2 as registrar
 from services.presence import keys
 from services.presence.application import PresenceApplication
@@ -22,10 +23,12 @@ from services.presence.flows import FlowFinder
 from services.presence.notifier import Notifier
 from services.presence.phone_publications import PhonePublications
 from services.presence.repository import CONTACTS_TOPIC, PRESENCE_TOPIC, PresenceRepository, decode_event
+from services.presence.service import PresenceSurface
 from services.presence.service_requests import ServiceRequests
 from services.presence.subscriptions import Subscriptions
 from services.presence.sweeper import Sweeper
 from services.presence.users import Users
+from services.presence.watches import Watches
 
 _GROUP = "presence"
 
@@ -68,6 +71,9 @@ class PresenceService(ShortWorkService):
             PhonePublications(config, repository, clock),
         )
         context.applications.add(self.name, application, context.tracer)
+        watches = Watches(repository, self._users, context.events, context.tasks)
+        surface = PresenceSurface(config, repository, self._users, watches, clock)
+        context.rpc.add_service(add_PresenceServicer_to_server, surface, "parley.presence.v1.Presence", context.tracer)
 
     async def start(self) -> None:
         """Begins to relay, to notify and to sweep."""

@@ -51,20 +51,23 @@ class PresenceRepository:
 
     async def presentities(self, aors: Sequence[str]) -> list[pb.Presentity]:
         """The states of many users, in one round trip; new ones for who has none. Raises StoreError."""
-        commands: list[list[Any]] = [["HGET", keys.presentity_key(aor), "d"] for aor in aors]
+        return [state for state, _ in await self.versioned(aors)]
+
+    async def versioned(self, aors: Sequence[str]) -> list[tuple[pb.Presentity, int]]:
+        """The states of many users, each with its version; 0 for a new one. Raises StoreError."""
+        commands: list[list[Any]] = [["HMGET", keys.presentity_key(aor), "v", "d"] for aor in aors]
         replies = await self._store.pipeline(commands)
         found = []
         for aor, reply in zip(aors, replies, strict=True):
             if isinstance(reply, StoreError):
                 raise reply
-            found.append(pb.Presentity.FromString(reply) if reply else new_presentity(aor))
+            version, data = reply
+            found.append((new_presentity(aor), 0) if data is None else (pb.Presentity.FromString(data), int(version)))
         return found
 
     async def _load(self, aor: str) -> tuple[pb.Presentity, int]:
-        version, data = await self._store.execute("HMGET", keys.presentity_key(aor), "v", "d")
-        if data is None:
-            return new_presentity(aor), 0
-        return pb.Presentity.FromString(data), int(version)
+        (found,) = await self.versioned([aor])
+        return found
 
     async def change(
         self, aor: str, apply: Callable[[pb.Presentity], tuple[T, PresenceChanged | None]], traceparent: str = ""
@@ -128,6 +131,10 @@ class PresenceRepository:
     async def count_subscriptions(self, watcher: str) -> int:
         """How many a user has. Raises StoreError."""
         return int(await self._store.execute("HLEN", keys.subscriptions_key(watcher))) // 2
+
+    async def count_watchers(self, target: str) -> int:
+        """How many subscriptions there are to a user. Raises StoreError."""
+        return int(await self._store.execute("HLEN", keys.watchers_key(target)))
 
     async def keep(self, subscription: pb.Subscription, *, gone: Sequence[str] = (), first: int | None = None) -> None:
         """Writes a subscription at its watcher and at everyone it watches. Raises StoreError.

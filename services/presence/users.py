@@ -50,6 +50,16 @@ class Users:
         self._known[aor] = (name, self._clock.monotonic() + _KEPT_S)
         return name
 
+    async def find(self, text: str) -> tuple[str, str] | None:
+        """Address of record and display name of who is meant by an address or a login name. Raises RpcError."""
+        try:
+            answer = await self._book.GetUser(GetUserRequest(address=text), timeout=self._timeout_s)
+        except RpcError as error:
+            if error.code not in (StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT):
+                raise
+            return None
+        return answer.user.address, answer.user.display_name
+
     async def named(self, states: Sequence[pb.Presentity]) -> list[pb.Presentity]:
         """The same states with display names."""
         names = await asyncio.gather(*(self.name_of(state.address) for state in states))

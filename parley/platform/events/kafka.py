@@ -115,6 +115,10 @@ class KafkaBus:
         self._subscriptions.append(subscription)
         return subscription
 
+    def forget(self, subscription: object) -> None:
+        """A subscription ended."""
+        self._subscriptions = [known for known in self._subscriptions if known is not subscription]
+
     async def bury(self, event: Event) -> None:
         """Puts an event that cannot be handled aside."""
         await self.publish(event.topic + DEAD_SUFFIX, event.key, event.message, traceparent=event.traceparent)
@@ -181,6 +185,7 @@ class _Subscription:
         """Ends the consumer."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._bus.forget(self)
 
     async def _forever(self) -> None:
         while True:

@@ -105,6 +105,10 @@ class RedisStreamsBus:
         self._subscriptions.append(subscription)
         return subscription
 
+    def forget(self, subscription: object) -> None:
+        """A subscription ended."""
+        self._subscriptions = [known for known in self._subscriptions if known is not subscription]
+
     @staticmethod
     def stream(topic: str, partition: int) -> str:
         """The key of a partition."""
@@ -143,6 +147,7 @@ class _Reader:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._bus.forget(self)
 
     async def _read_forever(self) -> None:
         pause = _IDLE_S
