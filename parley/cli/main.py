@@ -11,7 +11,7 @@ import typer
 # Forked children would otherwise inherit gRPC's threads; Parley starts its children with exec only.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-from parley.cli import calls, config, doctor, registrations, run, users
+from parley.cli import calls, config, contacts, doctor, presence, registrations, run, users
 from parley.cli.errors import EXIT_HELP
 from parley.cli.session import Options
 
@@ -21,6 +21,8 @@ app = typer.Typer(
 )  # fmt: skip
 
 app.add_typer(users.app, name="user")
+app.add_typer(presence.app, name="presence")
+app.add_typer(contacts.app, name="contacts")
 app.add_typer(config.app, name="config")
 app.command("run")(run.run)
 app.command("registrations")(registrations.registrations)

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message as ProtoMessage
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from parley.cli.errors import Exit, fail, rpc_failure
+from parley.cli.errors import Exit, errors, fail, rpc_failure
 from parley.platform.config import ConfigError, PlatformConfig, Settings
 from parley.platform.host import RUN_FILE, load_settings
 from parley.platform.rpc.errors import RpcError
@@ -110,3 +111,11 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def progress_bar(options: Options) -> Progress:
+    """Progress of long work, on standard error while it goes on; not with JSON."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=errors, transient=True,
+        disable=options.as_json,
+    )  # fmt: skip

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from parley.cli.errors import Exit, errors, fail
-from parley.cli.session import Options, call, console, show_json, show_table
+from parley.cli.session import Options, call, console, progress_bar, show_json, show_table
 from parley.platform.rpc.errors import RpcError
 from parley.platform.rpc.host import RpcHost
 from parley.proto.addressbook.v1 import addressbook_pb2 as pb
@@ -149,7 +148,7 @@ def import_users(
     async def work(host: RpcHost, target: str | None) -> None:
         stub = stub_of(host, target)
         gate = asyncio.Semaphore(_AT_ONCE)
-        with _progress(options) as progress:
+        with progress_bar(options) as progress:
             task = progress.add_task("users", total=len(rows))
 
             async def one(line: int, request: pb.CreateUserRequest) -> None:
@@ -238,10 +237,3 @@ def _show_user(options: Options, user: pb.User, done: str) -> None:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
-
-
-def _progress(options: Options) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=errors, transient=True,
-        disable=options.as_json,
-    )  # fmt: skip
