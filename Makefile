@@ -77,7 +77,8 @@ fmt: $(DEV_STAMP) ## Format the code
 
 lock: $(DEV_STAMP) ## Write the lock files anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra embedded --no-header --no-annotate pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --no-header --no-annotate -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra embedded --extra dev --no-header --no-annotate -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra kerberos --no-header --no-annotate -c requirements.lock pyproject.toml -o requirements-kerberos.lock
 
 clean: ## Remove what was built
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

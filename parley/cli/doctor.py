@@ -25,6 +25,9 @@ from parley.proto.addressbook.v1.addressbook_pb2 import ListUsersRequest
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
 from parley.proto.registrar.v1.registrar_pb2 import ListEdgesRequest
 from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarStub
+from parley.sipae.gss import gssapi_missing
+from parley.sipae.keytab import service_in
+from parley.sipae.principal import KerberosError
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 _COLOURS = {OK: "[green]ok[/green]", WARN: "[yellow]warn[/yellow]", FAIL: "[red]fail[/red]"}
@@ -65,6 +68,7 @@ async def examine(options: Options) -> list[Finding]:
         lambda: _redis(platform, running),
         lambda: _services(options, platform, running),
         lambda: _certificates(settings, platform),
+        lambda: _kerberos(settings),
         lambda: _dns(settings),
         lambda: _clock(),
     ]
@@ -205,6 +209,23 @@ async def _certificates(settings: Settings, platform: PlatformConfig) -> list[Fi
             )
         )
     return findings
+
+
+async def _kerberos(settings: Settings) -> list[Finding]:
+    frontend = _frontend(settings)
+    keytab: Path | None = frontend.communicator.kerberos.keytab
+    if not frontend.kerberos_domains or keytab is None:
+        return []
+    problem = gssapi_missing()
+    if problem:
+        return [Finding("Kerberos", FAIL, problem, "install it, or offer NTLM alone")]
+    try:
+        service = service_in(keytab, frontend.kerberos_service)
+    except KerberosError as error:
+        return [Finding("Kerberos", FAIL, str(error), "see docs/operations.md, Signing in with Kerberos")]
+    if keytab.stat().st_mode & 0o077:
+        return [Finding("Kerberos", FAIL, f"others can read {keytab}", f"chmod 600 {keytab}")]
+    return [Finding("Kerberos", OK, f"tickets for {service}, users of {', '.join(frontend.kerberos_domains)}")]
 
 
 async def _dns(settings: Settings) -> list[Finding]:

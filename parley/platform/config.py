@@ -291,7 +291,8 @@ def _explain(section: str, model: type[Section], error: Any) -> str:
             parent = found or parent
         where = ".".join([section, *(str(part) for part in error["loc"][:-1])])
         return _unknown("key", str(error["loc"][-1]), _field_names(parent), where)
-    return f"{section}.{place}: {error['msg'].removeprefix('Value error, ')}"
+    where = f"{section}.{place}" if place else section
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _unknown(what: str, name: str, known: Iterable[str], where: str) -> str:

@@ -59,15 +59,17 @@ class Association:
     """What one client proved, until it expires."""
 
     __slots__ = (
-        "_cipher", "_number", "_random", "_window", "address", "display_name", "expires_at", "opaque", "scheme",
+        "_cipher", "_number", "_random", "_reply", "_window", "address", "display_name", "expires_at", "opaque", "scheme",
         "targetname", "version",
     )  # fmt: skip
 
     def __init__(
         self, *, scheme: str, targetname: str, opaque: str, version: int, cipher: MessageCipher, address: str,
-        display_name: str, expires_at: float, random: Callable[[], str],
+        display_name: str, expires_at: float, random: Callable[[], str], reply: bytes = b"",
     ) -> None:  # fmt: skip
-        """``address``: address of record that is theirs; ``expires_at``: monotonic seconds; ``random``: 8 hex digits."""
+        """``address``: address of record that is theirs; ``expires_at``: monotonic seconds; ``random``: 8 hex digits;
+        ``reply``: a last token for the client, which goes with the answer to its REGISTER.
+        """
         self.scheme: str = scheme
         self.targetname: str = targetname
         self.opaque: str = opaque
@@ -77,6 +79,7 @@ class Association:
         self.expires_at: float = expires_at
         self._cipher = cipher
         self._random = random
+        self._reply = reply
         self._window = ReplayWindow()
         self._number: int = 0
 
@@ -104,4 +107,8 @@ class Association:
         self._number += 1
         srand = self._random()
         text = signed_text(message, self.scheme, srand, self._number, REALM, self.targetname, self.version)
-        return authentication_info(self.scheme, self.targetname, self.opaque, srand, self._number, self._cipher.sign(text))
+        reply = b""
+        if self._reply and isinstance(message, Response) and message.cseq.method == "REGISTER":
+            reply, self._reply = self._reply, b""
+        signature = self._cipher.sign(text)
+        return authentication_info(self.scheme, self.targetname, self.opaque, srand, self._number, signature, reply)

@@ -14,7 +14,7 @@ REALM: Final = "SIP Communications Service"
 VERSION: Final = 4
 """What Office Communications Server 2007 R2 offers; clients may answer with a lower one, or with none, which means 2."""
 
-SCHEMES: Final = ("NTLM",)
+SCHEMES: Final = ("Kerberos", "NTLM")
 _MAX_LENGTH: Final = 49_152
 _MAX_NUMBER: Final = 2**32 - 1
 
@@ -87,9 +87,16 @@ def challenge(scheme: str, targetname: str, opaque: str, data: bytes) -> str:
     )
 
 
-def authentication_info(scheme: str, targetname: str, opaque: str, srand: str, snum: int, signature: bytes) -> str:
-    """The value of Authentication-Info: our signature (section 2.2.3)."""
+def authentication_info(
+    scheme: str, targetname: str, opaque: str, srand: str, snum: int, signature: bytes, data: bytes = b""
+) -> str:
+    """The value of Authentication-Info: our signature (section 2.2.3).
+
+    ``data``: the token of the server for a client that asked for mutual authentication. Where that goes is not published;
+    what clients do not know here they pass over.
+    """
+    token = f', gssapi-data="{b64encode(data).decode()}"' if data else ""
     return (
         f'{scheme} rspauth="{signature.hex().upper()}", srand="{srand}", snum="{snum}", opaque="{opaque}", qop="auth", '
-        f'targetname="{targetname}", realm="{REALM}"'
+        f'targetname="{targetname}", realm="{REALM}"{token}'
     )

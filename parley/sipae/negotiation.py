@@ -1,19 +1,21 @@
 """The handshake that makes an association (MS-SIPAE sections 3.2.5 and 3.3.5), without I/O.
 
-`Handshakes` belongs to one connection. A REGISTER goes in; out comes what to answer, or the account that has to be looked up
-and the step to take with its secret. Opaque names the handshake, and then the association.
+`Handshakes` belongs to one connection. A REGISTER goes in; out comes what to answer, or what somebody else has to do and the
+step to take with what came of it: a Kerberos token to be accepted, an account to be looked up. NTLM takes a challenge and an
+answer, whose opaque names the handshake and then the association; Kerberos takes one token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from parley.ntlm.keys import exported_session_key
 from parley.ntlm.messages import Authenticate, Challenge, NtlmError, TargetInfo
 from parley.sip.errors import SipParseError
 from parley.sip.message import Request, Response
+from parley.sipae.acceptor import Established
 from parley.sipae.association import Association, MessageCipher, NtlmCipher, Verdict
 from parley.sipae.fields import (
     REALM,
@@ -23,6 +25,7 @@ from parley.sipae.fields import (
     parse_signed_credentials,
     scheme_of,
 )
+from parley.sipae.principal import KerberosError, login_of
 
 _PENDING: Final = 4
 """Handshakes that one connection may have open."""
@@ -36,6 +39,7 @@ class Secret:
     """Address of record, "sip:alice@example.test"."""
     display_name: str
     nt_hash: bytes
+    """Empty when there is no password that NTLM could check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,17 @@ class NeedsAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class NeedsContext:
+    """Have a Kerberos token accepted, then call ``finish`` with what came of it."""
+
+    token: bytes
+    finish: Callable[[Established], NeedsAccount]
+    """The next step. Raises KerberosError when the principal is no user here."""
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
-    """What one server says of itself in handshakes."""
+    """What one server says of itself in handshakes, to the users of one SIP domain."""
 
     name: str
     """FQDN."""
@@ -64,6 +77,16 @@ class Server:
     domain: str
     lifetime_s: float
     random_bytes: Callable[[int], bytes]
+    schemes: tuple[str, ...] = ("NTLM",)
+    """Offered in this order."""
+    kerberos_service: str = ""
+    """The principal that clients get a ticket for, without its realm: sip/ocs.example.test."""
+    realms: Mapping[str, str] = field(default_factory=dict)
+    """SIP domains by Kerberos realm."""
+
+    def target(self, scheme: str) -> str:
+        """The targetname of a scheme."""
+        return self.kerberos_service if scheme == "Kerberos" else self.name
 
     def random(self) -> str:
         """Eight random hex digits."""
@@ -92,29 +115,49 @@ def signed_credentials(message: Request | Response, *, schemes: Sequence[str] | 
 class Handshakes:
     """The handshakes of one connection."""
 
-    __slots__ = ("_pending", "_schemes", "_server")
+    __slots__ = ("_pending", "_server", "domain")
 
-    def __init__(self, server: Server, schemes: Sequence[str]) -> None:
-        """``schemes``: offered in this order."""
+    def __init__(self, server: Server) -> None:
+        self.domain: str = server.domain
+        """SIP domain whose users these handshakes are for."""
         self._server = server
-        self._schemes: tuple[str, ...] = tuple(schemes)
         self._pending: dict[str, bytes] = {}
 
     def offer(self) -> Challenged:
         """All schemes, without tokens."""
-        return Challenged(tuple(offer(scheme, self._server.name) for scheme in self._schemes))
+        server = self._server
+        return Challenged(tuple(offer(scheme, server.target(scheme)) for scheme in server.schemes))
 
-    def on_register(self, request: Request, now: float) -> Challenged | NeedsAccount:
+    def on_register(self, request: Request, now: float) -> Challenged | NeedsContext | NeedsAccount:
         """The next step of a handshake. ``now``: monotonic seconds."""
         try:
-            found = signed_credentials(request, schemes=self._schemes)
+            found = signed_credentials(request, schemes=self._server.schemes)
         except SipParseError:
             return self.offer()
-        if found is None or found.realm != REALM or found.targetname != self._server.name:
+        if found is None or found.realm != REALM or found.targetname != self._server.target(found.scheme):
             return self.offer()
         if found.gssapi_data is None:
             return self.offer()
-        return self._ntlm(request, found, now)
+        return self._kerberos(request, found, now) if found.scheme == "Kerberos" else self._ntlm(request, found, now)
+
+    def _kerberos(self, request: Request, found: SignedCredentials, now: float) -> Challenged | NeedsContext:
+        if not found.gssapi_data:
+            return self.offer()
+
+        def established(context: Established) -> NeedsAccount:
+            if context.lifetime_s <= 0:  # accepted, as clocks differ, but no message after it would be
+                raise KerberosError("the ticket has expired")
+            opaque = self._server.random()
+            expires_at = now + min(self._server.lifetime_s, context.lifetime_s)
+
+            def finish(account: Secret | None) -> Association | None:
+                if account is None:
+                    return None
+                return self._associate(request, found, context.cipher, account, expires_at, opaque, context.reply)
+
+            return NeedsAccount(login_of(context.principal, self._server.realms), finish)
+
+        return NeedsContext(found.gssapi_data, established)
 
     def _ntlm(self, request: Request, found: SignedCredentials, now: float) -> Challenged | NeedsAccount:
         if not found.gssapi_data:
@@ -135,20 +178,23 @@ class Handshakes:
 
         def finish(secret: Secret | None) -> Association | None:
             # For nobody the same work is done as for a wrong password.
-            exported = exported_session_key(answer, nonce, secret.nt_hash if secret is not None else nonce * 2)
-            if exported is None or secret is None:
+            nt_hash = secret.nt_hash if secret is not None else b""
+            exported = exported_session_key(answer, nonce, nt_hash or nonce * 2)
+            if exported is None or secret is None or not nt_hash:
                 return None
-            return self._associate(request, found, NtlmCipher(exported, answer.flags), secret, now, found.opaque)
+            cipher, expires_at = NtlmCipher(exported, answer.flags), now + self._server.lifetime_s
+            return self._associate(request, found, cipher, secret, expires_at, found.opaque)
 
         return NeedsAccount(answer.login, finish)
 
     def _associate(
-        self, request: Request, found: SignedCredentials, cipher: MessageCipher, secret: Secret, now: float, opaque: str
-    ) -> Association | None:
+        self, request: Request, found: SignedCredentials, cipher: MessageCipher, account: Secret, expires_at: float,
+        opaque: str, reply: bytes = b"",
+    ) -> Association | None:  # fmt: skip
         made = Association(
-            scheme=found.scheme, targetname=self._server.name, opaque=opaque, version=found.version,
-            cipher=cipher, address=secret.address, display_name=secret.display_name,
-            expires_at=now + self._server.lifetime_s, random=self._server.random,
+            scheme=found.scheme, targetname=self._server.target(found.scheme), opaque=opaque, version=found.version,
+            cipher=cipher, address=account.address, display_name=account.display_name,
+            expires_at=expires_at, random=self._server.random, reply=reply,
         )  # fmt: skip
         if (found.version >= 4 or found.signed) and made.verify(request, found) is not Verdict.GENUINE:
             return None

@@ -1,13 +1,15 @@
 """Sign-in of Office Communicator and its kin (MS-SIPAE), and who signed what afterwards.
 
-A REGISTER that names no association goes through the handshake. Everything else on a connection that has one must be signed:
-a wrong signature ends the connection, a repeated one is dropped, and what is genuine goes on without its credentials.
+A REGISTER that names no association goes through the handshake of a scheme that its domain offers. Everything else on a
+connection that has one must be signed: a wrong signature ends the connection, a repeated one is dropped, and what is genuine
+goes on without its credentials.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from parley.platform.clock import Clock
@@ -20,14 +22,18 @@ from parley.sip.diagnostics import ms_diagnostics
 from parley.sip.errors import SipParseError
 from parley.sip.message import Request, Response, make_response
 from parley.sip.uri import aor
+from parley.sipae.acceptor import Established
 from parley.sipae.association import Association, Verdict
 from parley.sipae.fields import scheme_of
-from parley.sipae.negotiation import Challenged, Handshakes, NeedsAccount, Secret, Server
+from parley.sipae.negotiation import Challenged, Handshakes, NeedsAccount, NeedsContext, Secret, Server
+from parley.sipae.principal import KerberosError
 from services.frontend.authentication import Accepted, DigestAuthenticator, Done
 from services.frontend.communicator import speaks_it
 from services.frontend.credentials import CredentialCache
 from services.frontend.flows import Flow, Flows
 from services.frontend.guessing import GuessGuard
+from services.frontend.kerberos import Contexts
+from services.frontend.limits import refused
 from services.frontend.proxying.wiring import Identity, Refusal
 from services.frontend.sealing import Seal
 
@@ -36,7 +42,6 @@ logger = logging.getLogger(__name__)
 _SIGNATURES = FastCounter("parley_frontend_signatures_total", "Signed messages judged, by verdict", ["verdict"])
 _SIGN_INS = FastCounter("parley_frontend_sign_ins_total", "Handshakes of Communicator clients, by outcome", ["outcome"])
 
-_SCHEMES: Final = ("NTLM",)
 _NOT_YOURS: Final = 4004
 
 
@@ -45,15 +50,16 @@ class Gate:
 
     def __init__(
         self, digest: DigestAuthenticator, *, servers: Mapping[str, Server],
-        cache: CredentialCache, guard: GuessGuard, clock: Clock, flows: Flows,
+        cache: CredentialCache, guard: GuessGuard, clock: Clock, flows: Flows, contexts: Contexts | None,
     ) -> None:  # fmt: skip
-        """``servers``: by SIP domain."""
+        """``servers``: by SIP domain; ``contexts``: needed when one of them offers Kerberos."""
         self._digest = digest
         self._servers = servers
         self._cache = cache
         self._guard = guard
         self._clock = clock
         self._flows = flows
+        self._contexts = contexts
         self._verdicts = {verdict: _SIGNATURES.labels(verdict.value) for verdict in Verdict}
 
     # Requests that are routed
@@ -112,8 +118,10 @@ class Gate:
             done(refusal)
             return
         if flow.seal is None:
-            flow.seal = Seal(Handshakes(self._servers[domain], _SCHEMES))
+            flow.seal = Seal(Handshakes(self._servers[domain]))
             flow.silent = True
+        elif flow.seal.handshakes.domain != domain:  # another domain may offer other schemes
+            flow.seal.handshakes = Handshakes(self._servers[domain])
         self._register(request, flow, flow.seal, domain, done, traceparent)
 
     def _register(self, request: Request, flow: Flow, seal: Seal, domain: str, done: Done, traceparent: str) -> None:
@@ -127,6 +135,33 @@ class Gate:
             _SIGN_INS.labels("challenged").inc()
             done(Refusal(401, None, _challenge_headers(step)))
             return
+        if isinstance(step, NeedsAccount):
+            self._look_up(request, flow, seal, step, domain, done, traceparent)
+        elif self._contexts is None or not self._contexts.accept(
+            step.token, partial(self._on_context, request, flow, seal, step, domain, done, traceparent)
+        ):
+            refused("kerberos_tokens")
+            done(Refusal(503, "Too Many Sign-Ins", (("Retry-After", "5"),)))
+
+    def _on_context(
+        self, request: Request, flow: Flow, seal: Seal, step: NeedsContext, domain: str, done: Done, traceparent: str,
+        context: Established | KerberosError,
+    ) -> None:  # fmt: skip
+        try:
+            if isinstance(context, KerberosError):
+                raise context
+            account = step.finish(context)
+        except KerberosError as error:
+            logger.info("a Kerberos sign-in from %s failed: %s", flow.source, error)
+            self._guard.failed_unnamed(flow.remote[0])
+            _SIGN_INS.labels("failed").inc()
+            done(Refusal(401, None, _challenge_headers(seal.handshakes.offer())))
+            return
+        self._look_up(request, flow, seal, account, domain, done, traceparent)
+
+    def _look_up(
+        self, request: Request, flow: Flow, seal: Seal, step: NeedsAccount, domain: str, done: Done, traceparent: str
+    ) -> None:
         self._cache.get(
             step.login, domain, traceparent, lambda found: self._finish(request, flow, seal, step, domain, found, done)
         )
@@ -140,7 +175,7 @@ class Gate:
             done(Refusal(status, None, (("Retry-After", str(retry_after or 5)),)))
             return
         secret = None
-        if found is not None and found.enabled and found.nt_hash:
+        if found is not None and found.enabled:
             secret = Secret(found.address, found.display_name, found.nt_hash)
         association = step.finish(secret)
         if association is None:

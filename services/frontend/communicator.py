@@ -97,15 +97,18 @@ class CommunicatorDialect:
         return headers
 
 
-def sign_in_servers(config: FrontendConfig) -> dict[str, Server]:
-    """What this server says of itself in handshakes, by SIP domain."""
+def sign_in_servers(config: FrontendConfig, kerberos_service: str = "") -> dict[str, Server]:
+    """What this server says of itself in handshakes, by SIP domain. ``kerberos_service``: whom tickets are for."""
     return {
-        domain.lower(): Server(
+        domain: Server(
             name=config.server_name,
             netbios_domain=domain.partition(".")[0].upper()[:15],
-            domain=domain.lower(),
+            domain=domain,
             lifetime_s=config.communicator.association_hours * 3600,
             random_bytes=token_bytes,
+            schemes=schemes,
+            kerberos_service=kerberos_service,
+            realms=config.realms,
         )
-        for domain in config.domains
+        for domain, schemes in config.signed_schemes.items()
     }

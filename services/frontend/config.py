@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from parley.platform.config import Section
 
@@ -43,12 +43,33 @@ class DigestConfig(Section):
     cache_seconds: float = Field(default=60.0, ge=0, description="How long credentials are kept; changes are told at once")
 
 
+class KerberosConfig(Section):
+    """Sign-in with Kerberos tickets."""
+
+    keytab: Path | None = Field(default=None, description="Keytab with the key of the service principal")
+    service_principal: str = Field(
+        default="", description="As sip/ocs.example.com or sip/ocs.example.com@REALM; empty: sip/ and the server name"
+    )
+    realms: dict[str, str] = Field(
+        default={},
+        description="SIP domains by realm (CORP.EXAMPLE.COM: example.com); empty: realms are the domains in upper case",
+    )
+    replay_cache: Path | None = Field(
+        default=None, description="File that tells repeated tickets; empty: kept with the data"
+    )
+
+
 class CommunicatorConfig(Section):
     """What Office Communicator and clients like it are told."""
 
     server_name: str = Field(default="", description="FQDN in challenges; empty: advertise, else the first domain")
     keep_alive_seconds: int = Field(default=300, ge=30, le=3600, description="Silence after which they send a keep-alive")
     association_hours: float = Field(default=8.0, gt=0, le=24, description="How long a security association lasts")
+    schemes: dict[str, list[Literal["Kerberos", "NTLM"]]] = Field(
+        default={},
+        description="Schemes by SIP domain, offered in this order (example.com: [Kerberos, NTLM]); a domain not named: NTLM",
+    )
+    kerberos: KerberosConfig = Field(default=KerberosConfig(), description="Sign-in with Kerberos tickets")
 
 
 class LimitsConfig(Section):
@@ -137,3 +158,42 @@ class FrontendConfig(Section):
     def server_name(self) -> str:
         """The name by which Communicator knows this server; the same at every front end."""
         return self.communicator.server_name or self.advertise or self.domains[0]
+
+    @property
+    def signed_schemes(self) -> dict[str, tuple[str, ...]]:
+        """Schemes of Communicator that a SIP domain offers, by domain in lower case."""
+        named = {domain.lower(): tuple(schemes) for domain, schemes in self.communicator.schemes.items()}
+        return {domain.lower(): named.get(domain.lower(), ("NTLM",)) for domain in self.domains}
+
+    @property
+    def kerberos_domains(self) -> list[str]:
+        """SIP domains whose users may sign in with Kerberos."""
+        return [domain for domain, schemes in self.signed_schemes.items() if "Kerberos" in schemes]
+
+    @property
+    def kerberos_service(self) -> str:
+        """Whom Kerberos tickets are for, with or without a realm."""
+        return self.communicator.kerberos.service_principal or f"sip/{self.server_name}"
+
+    @property
+    def realms(self) -> dict[str, str]:
+        """SIP domains by Kerberos realm."""
+        named = self.communicator.kerberos.realms
+        return {realm: domain.lower() for realm, domain in named.items()} or {d.upper(): d for d in self.kerberos_domains}
+
+    @model_validator(mode="after")
+    def _schemes_can_be_offered(self) -> FrontendConfig:
+        offered, kerberos = self.signed_schemes, self.kerberos_domains
+        for domain, schemes in self.communicator.schemes.items():
+            if domain.lower() not in offered:
+                raise ValueError(f"communicator.schemes names {domain}, which is not one of frontend.domains")
+            if not schemes or len(set(schemes)) < len(schemes):
+                raise ValueError(f"communicator.schemes has for {domain} no scheme, or one twice")
+        if kerberos and self.communicator.kerberos.keytab is None:
+            raise ValueError(
+                f"{kerberos[0]} offers Kerberos: set communicator.kerberos.keytab, or take it out of the schemes"
+            )
+        for realm, domain in self.communicator.kerberos.realms.items():
+            if domain.lower() not in kerberos:
+                raise ValueError(f"communicator.kerberos.realms names {domain} for {realm}, which does not offer Kerberos")
+        return self

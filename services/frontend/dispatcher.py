@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from parley.platform.clock import Clock
 from parley.platform.telemetry.counters import FastCounter
 from parley.sip.errors import SipParseError
-from parley.sip.limits import Limits
+from parley.sip.limits import DEFAULT_LIMITS, Limits
 from parley.sip.message import Request, Response, make_response, parse_message
 from services.frontend.associations import Gate
 from services.frontend.config import LimitsConfig
@@ -57,7 +57,9 @@ class Dispatcher:
         proxy: ProxyCore,
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
+        header_line: int = DEFAULT_LIMITS.header_line,
     ) -> None:
+        """``header_line``: characters that one header may have."""
         self._domains = domains
         self._addresses = addresses
         self._registration = registration
@@ -66,8 +68,9 @@ class Dispatcher:
         self._clock = clock
         self._loop = loop
         self._limits = Limits(
-            message=limits.message_bytes, head=min(32_768, limits.message_bytes), body=limits.message_bytes
-        )
+            message=limits.message_bytes, head=min(32_768, limits.message_bytes), body=limits.message_bytes,
+            header_line=header_line,
+        )  # fmt: skip
         self._rate = RateLimiter(limits.requests_per_second, limits.request_burst)
         self._counts = {method: _MESSAGES.labels(method) for method in _COUNTED}
         self._other, self._responses = _MESSAGES.labels("other"), _MESSAGES.labels("response")

@@ -47,6 +47,10 @@ class GuessGuard:
         """A success wipes the user's slate."""
         self._users.forgive(_key(login, realm))
 
+    def failed_unnamed(self, source: str) -> None:
+        """Notes a failure of a source that did not say who it is."""
+        self._sources.add(source, self._clock.monotonic())
+
     def failed(self, source: str, login: str, realm: str, answer: Callable[[], None]) -> None:
         """Notes a failure; ``answer`` is called now or after a while."""
         now = self._clock.monotonic()

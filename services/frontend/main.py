@@ -23,6 +23,7 @@ from parley.proto.sip.v1 import application_pb2, edge_pb2
 from parley.proto.sip.v1.edge_pb2_grpc import add_EdgeServicer_to_server
 from parley.sip.errors import SipParseError
 from parley.sip.flowtoken import FlowTokens
+from parley.sip.limits import DEFAULT_LIMITS
 from parley.sip.nonce import Nonces
 from parley.sip.proxy.loops import LoopDetector
 from parley.sip.transaction import Timers
@@ -37,6 +38,7 @@ from services.frontend.directory import BackendDirectory
 from services.frontend.dispatcher import Dispatcher
 from services.frontend.flows import Flow, Flows
 from services.frontend.guessing import GuessGuard
+from services.frontend.kerberos import HEADER_LINE, contexts_of
 from services.frontend.leases import LeaseKeeper
 from services.frontend.listeners import Listeners, advertised, certificate_files, open_listeners
 from services.frontend.outside import Outside
@@ -118,9 +120,11 @@ class FrontendService:
             nonces=nonces, cache=self._cache, check_foreign=self._directory.check_nonce,
             fake_key=derive_key(context.master_key, "nobody"), clock=clock, loop=loop,
         )  # fmt: skip
+        self._contexts = contexts_of(config, context.platform.data_folder, loop)
+        service = self._contexts.service if self._contexts is not None else ""
         self._gate = Gate(
-            self._authenticator, servers=sign_in_servers(config), cache=self._cache,
-            guard=guard, clock=clock, flows=self._flows,
+            self._authenticator, servers=sign_in_servers(config, service), cache=self._cache,
+            guard=guard, clock=clock, flows=self._flows, contexts=self._contexts,
         )  # fmt: skip
         surface = EdgeSurface(self._authenticator, self._calls, self._new_deliveries)
         rpc.add_service(add_EdgeServicer_to_server, surface, _EDGE)
@@ -182,6 +186,7 @@ class FrontendService:
         self._dispatcher = Dispatcher(
             domains=domains, limits=config.limits, addresses=self._addresses, registration=registration,
             gate=self._gate, proxy=self.proxy, clock=context.clock, loop=loop,
+            header_line=HEADER_LINE if self._contexts is not None else DEFAULT_LIMITS.header_line,
         )  # fmt: skip
         self._sink.target = self._dispatcher
 
@@ -261,6 +266,8 @@ class FrontendService:
         await self.listeners.close()
         for flow in self._flows:
             flow.close()
+        if self._contexts is not None:
+            self._contexts.close()
         await self._peers.stop()
         await self._applications.stop()
 

@@ -141,7 +141,7 @@ def ask(data: str, *, opaque: str = "", target: str = "ocs.example.test") -> Req
 
 
 def test_offer_then_challenge() -> None:
-    handshakes = Handshakes(SERVER, ["NTLM"])
+    handshakes = Handshakes(SERVER)
     assert handshakes.on_register(register(), 0) == Challenged((offer("NTLM", "ocs.example.test"),))
     step = handshakes.on_register(ask(""), 0)
     assert isinstance(step, Challenged)
@@ -160,7 +160,7 @@ def test_offer_then_challenge() -> None:
     ],
 )
 def test_what_makes_no_sense_begins_anew(request_: Request) -> None:
-    handshakes = Handshakes(SERVER, ["NTLM"])
+    handshakes = Handshakes(SERVER)
     handshakes.on_register(ask(""), 0)
     assert handshakes.on_register(request_, 0) == Challenged((offer("NTLM", "ocs.example.test"),))
 
@@ -171,7 +171,7 @@ def test_an_unknown_account_and_a_wrong_password_end_alike() -> None:
     from tests.unit.ntlm.test_session import authenticate
 
     for secret in (None, Secret("sip:user@cosmo.local", "User", bytes(16))):
-        handshakes = Handshakes(SERVER, ["NTLM"])
+        handshakes = Handshakes(SERVER)
         handshakes.on_register(ask(""), 0)
         step = handshakes.on_register(ask(b64encode(authenticate()).decode(), opaque="00010203"), 0)
         assert isinstance(step, NeedsAccount)
@@ -184,7 +184,7 @@ def test_only_a_few_handshakes_are_open() -> None:
     server = Server(
         name="a", netbios_domain="A", domain="a", lifetime_s=1, random_bytes=lambda n: next(numbers).to_bytes(n, "big")
     )
-    handshakes = Handshakes(server, ["NTLM"])
+    handshakes = Handshakes(server)
     for _ in range(20):
         handshakes.on_register(ask("", target="a"), 0)
     assert len(handshakes._pending) == 4
