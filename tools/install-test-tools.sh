@@ -16,6 +16,7 @@ want() {  # want NAME COMMAND...
 }
 
 want "Debian packages" ./install-debian.sh
+want "Kerberos" ./install-kerberos.sh
 want "Kafka" ./install-kafka.sh
 want "Jaeger" ./install-jaeger.sh
 want "JsSIP" ./install-jssip.sh

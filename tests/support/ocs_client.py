@@ -1,4 +1,4 @@
-"""A Communicator client for tests that need to decide every byte: NTLM sign-in, signed messages, checked answers."""
+"""A Communicator client for tests that need to decide every byte: sign-in, signed messages, checked answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from hmac import digest
 from os import urandom
+from typing import Protocol, TypeVar
 
 from parley.ntlm.keys import response_key
 from parley.ntlm.md4 import nt_hash
@@ -20,7 +21,41 @@ from parley.sipae.text import signed_text
 from tests.support.sip_client import DOMAIN, SipClient
 
 _FLAGS = (OFFERED | Flags.REQUEST_TARGET) & ~Flags.SEAL
+MessageT = TypeVar("MessageT", Request, Response)
 _FIELD = re.compile(r'([a-z-]+)="([^"]*)"')
+
+
+class ClientCipher(Protocol):
+    """Signatures as a client makes and checks them."""
+
+    def sign(self, text: bytes) -> bytes:
+        """The client's signature."""
+
+    def verify(self, text: bytes, signature: bytes) -> bool:
+        """Whether the server signed that."""
+
+
+class TicketHolder(ClientCipher, Protocol):
+    """A client of Kerberos."""
+
+    def token(self, target: str) -> bytes:
+        """A token for a service, and a new context."""
+
+
+class NtlmClientCipher:
+    """The client's side of NTLM signatures."""
+
+    def __init__(self, exported: bytes) -> None:
+        self._client = Signer(exported, _FLAGS, server=False)
+        self._server = Signer(exported, _FLAGS, server=True)
+
+    def sign(self, text: bytes) -> bytes:
+        """The client's signature."""
+        return self._client.sign(text)
+
+    def verify(self, text: bytes, signature: bytes) -> bool:
+        """Whether the server signed that."""
+        return self._server.verify(text, signature)
 
 
 class OcsClient(SipClient):
@@ -30,8 +65,8 @@ class OcsClient(SipClient):
         super().__init__(user, password, transport=transport)
         self.epid = epid
         self.version = 4
-        self._client: Signer | None = None
-        self._server: Signer | None = None
+        self.scheme = "NTLM"
+        self._cipher: ClientCipher | None = None
         self._challenge: dict[str, str] = {}
         self._number = 0
 
@@ -44,18 +79,19 @@ class OcsClient(SipClient):
         request.set("From", f"{request.get('From')};epid={self.epid}")
         return request
 
-    def sign(self, request: Request, *, number: int | None = None, wrong: bool = False) -> Request:
-        """Puts the next signature on a request; ``number``: another cnum; ``wrong``: a signature of something else."""
-        assert self._client is not None
+    def sign(self, request: MessageT, *, number: int | None = None, wrong: bool = False) -> MessageT:
+        """Puts the next signature on a message; ``number``: another cnum; ``wrong``: a signature of something else."""
+        assert self._cipher is not None
         if number is None:
             self._number += 1
             number = self._number
         fields = self._challenge
-        text = signed_text(request, "NTLM", "deadbeef", number, REALM, fields["targetname"], self.version)
-        signature = self._client.sign(text + b"!" if wrong else text)
+        text = signed_text(request, self.scheme, "deadbeef", number, REALM, fields["targetname"], self.version)
+        signature = self._cipher.sign(text + b"!" if wrong else text)
+        opaque = f'opaque="{fields["opaque"]}", ' if "opaque" in fields else ""
         request.set(
             "Authorization",
-            f'NTLM qop="auth", opaque="{fields["opaque"]}", realm="{REALM}", targetname="{fields["targetname"]}", '
+            f'{self.scheme} qop="auth", {opaque}realm="{REALM}", targetname="{fields["targetname"]}", '
             f'crand="deadbeef", cnum="{number}", response="{signature.hex().upper()}"',
         )
         return request
@@ -63,12 +99,12 @@ class OcsClient(SipClient):
     def is_signed(self, message: Request | Response) -> bool:
         """Whether the server's signature of a message is right."""
         value = message.get("Authentication-Info")
-        if value is None or self._server is None:
+        if value is None or self._cipher is None:
             return False
         fields = dict(_FIELD.findall(value))
         number, target = int(fields["snum"]), fields["targetname"]
-        text = signed_text(message, "NTLM", fields["srand"], number, REALM, target, self.version)
-        return self._server.verify(text, bytes.fromhex(fields["rspauth"]))
+        text = signed_text(message, self.scheme, fields["srand"], number, REALM, target, self.version)
+        return self._cipher.verify(text, bytes.fromhex(fields["rspauth"]))
 
     async def sign_in(self, *, login: str = "", domain: str = "EXAMPLE") -> Response:
         """The three REGISTERs; the last answer."""
@@ -77,10 +113,11 @@ class OcsClient(SipClient):
         offered = await self.response()
         if offered.status != 401:
             return offered
-        self._challenge = dict(_FIELD.findall(offered.get("WWW-Authenticate") or ""))
+        self.scheme = "NTLM"
+        self._challenge = _challenge_of(offered, "NTLM")
         self.send(bytes(self._register(', gssapi-data=""', first.call_id)))
         challenged = await self.response()
-        self._challenge = dict(_FIELD.findall(challenged.get("WWW-Authenticate") or ""))
+        self._challenge = _challenge_of(challenged, "NTLM")
         if "gssapi-data" not in self._challenge:
             return challenged
         message = self._authenticate(b64decode(self._challenge["gssapi-data"]), login or self.user, domain)
@@ -90,6 +127,37 @@ class OcsClient(SipClient):
         last.set("Authorization", f'{last.get("Authorization")}, gssapi-data="{b64encode(message).decode()}", version=4')
         self.send(bytes(last))
         return await self.response()
+
+    async def sign_in_with_ticket(self, holder: TicketHolder, *, target: str = "") -> Response:
+        """The two REGISTERs of Kerberos; the last answer. ``target``: the service of the ticket, where it is another."""
+        first = self._register("")
+        self.send(bytes(first))
+        offered = await self.response()
+        self._challenge = _challenge_of(offered, "Kerberos")
+        self.send(bytes(self.ticket_register(holder, first.call_id, target=target)))
+        answer = await self.response()
+        info = dict(_FIELD.findall(answer.get("Authentication-Info") or ""))
+        if "opaque" in info:
+            self._challenge["opaque"] = info["opaque"]
+        return answer
+
+    def ticket_register(self, holder: TicketHolder, call_id: str, *, target: str = "") -> Request:
+        """The REGISTER that brings a ticket; signed as well with version 4."""
+        self.scheme, self._cipher, self._number = "Kerberos", holder, 0
+        self._challenge.pop("opaque", None)
+        offered = self._challenge["targetname"]
+        token = b64encode(holder.token(target or offered)).decode()
+        request = self._register("", call_id)
+        if self.version >= 4:
+            value = self.sign(request).get("Authorization") or ""
+        else:
+            value = f'Kerberos qop="auth", realm="{REALM}", targetname="{offered}"'
+        request.set("Authorization", f'{value}, gssapi-data="{token}", version={self.version}')
+        return request
+
+    def register_bare(self) -> Request:
+        """A REGISTER without credentials."""
+        return self._register("")
 
     def _register(self, extra: str, call_id: str | None = None) -> Request:
         headers = [
@@ -114,8 +182,7 @@ class OcsClient(SipClient):
         proof = digest(key, nonce + blob, "md5")
         exported = urandom(16)
         sealed = rc4(digest(key, proof, "md5"), exported)
-        self._client = Signer(exported, _FLAGS, server=False)
-        self._server = Signer(exported, _FLAGS, server=True)
+        self._cipher = NtlmClientCipher(exported)
         names = [domain.encode("utf-16-le"), user.encode("utf-16-le"), "PC".encode("utf-16-le")]
         head, payload = b"NTLMSSP\0" + struct.pack("<I", 3), b""
         for item in (bytes(24), proof + blob, *names, sealed):
@@ -131,3 +198,10 @@ class OcsClient(SipClient):
             if response.call_id == request.call_id:
                 assert self.is_signed(response), f"not signed: {response}"
                 return response
+
+
+def _challenge_of(response: Response, scheme: str) -> dict[str, str]:
+    """The parameters of the challenge of a scheme."""
+    values = [value for value in response.get_all("WWW-Authenticate") if value.startswith(f"{scheme} ")]
+    assert values, f"{scheme} is not offered: {response}"
+    return dict(_FIELD.findall(values[0]))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -37,15 +38,18 @@ def sipe_missing() -> str | None:
     return None
 
 
-def run_scenario(name: str, server: str, transport: str, folder: Path, options: Sequence[str] = ()) -> str | None:
+def run_scenario(
+    name: str, server: str, transport: str, folder: Path, options: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> str | None:
     """Runs one scenario against ``host:port``; None when it passed, else its error and the ends of the clients' logs.
 
-    A process of its own: the client's license is not that of the tests.
+    A process of its own: the client's license is not that of the tests. ``env``: further variables.
     """
     logs, junit = folder / "logs", folder / "results.xml"
     command = [sys.executable, str(FOLDER / "acceptance.py"), "--server", server, "--transport", transport]
     command += ["--only", name, "--logs", str(logs), "--junit", str(junit), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    variables = {**os.environ, **(env or {})}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=variables)
     if done.returncode == 0:
         return None
     if not junit.exists():
