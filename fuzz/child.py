@@ -12,7 +12,8 @@ from fuzz.targets import load_module
 def main() -> None:
     """Fuzzes until something is found or the time is over."""
     module = sys.argv.pop(1)
-    with atheris.instrument_imports(include=["parley.sip", "parley.sipae", "parley.ntlm", "parley.presence", "parley.xml"]):
+    parsers = ["parley.sip", "parley.sipae", "parley.ntlm", "parley.presence", "parley.webticket", "parley.xml"]
+    with atheris.instrument_imports(include=parsers):
         target = load_module(module)
     atheris.Setup(sys.argv, target)
     atheris.Fuzz()

@@ -7,7 +7,9 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-TARGETS = ("message", "uri", "values", "framing", "digest", "ntlm", "kerberos", "presence", "pidf", "contacts")
+TARGETS = (
+    "message", "uri", "values", "framing", "digest", "ntlm", "kerberos", "presence", "pidf", "contacts", "webticket", "dsk"
+)  # fmt: skip
 DICTIONARY = ROOT / "sip.dict"
 
 

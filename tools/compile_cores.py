@@ -16,7 +16,7 @@ CORES = (
     # what every message passes
     "parley/platform/rpc/batch.py", "parley/platform/store/link.py", "parley/platform/store/scripts.py",
     "services/frontend/authentication.py", "services/frontend/registration.py", "services/frontend/dispatcher.py",
-    "services/frontend/limits.py", "services/frontend/credentials.py", "services/frontend/flows.py",
+    "parley/platform/limits.py", "services/frontend/credentials.py", "services/frontend/flows.py",
     "services/frontend/responses.py", "services/frontend/transports/udp.py",
     "services/registrar/service.py", "services/registrar/repository.py", "services/registrar/bindings.py",
     "services/registrar/keys.py",

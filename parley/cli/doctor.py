@@ -120,6 +120,11 @@ async def _ports(settings: Settings, running: dict[str, Any]) -> list[Finding]:
                 "" if free else f"end what uses it, or set frontend.ports.{transport}",
             )
         )  # fmt: skip
+    web = _section(settings, "web").port
+    if web:
+        free = _is_free(platform.bind, web, socket.SOCK_STREAM)
+        text = f"port {web} {'is free' if free else 'is taken'}"
+        findings.append(Finding("HTTPS", OK if free else FAIL, text, "" if free else "end what uses it, or set web.port"))
     return findings
 
 
@@ -263,9 +268,13 @@ async def _clock() -> list[Finding]:
 
 
 def _frontend(settings: Settings) -> Any:
+    return _section(settings, "frontend")
+
+
+def _section(settings: Settings, name: str) -> Any:
     from parley.platform.host import config_models
 
-    return settings.section("frontend", config_models()["frontend"])
+    return settings.section(name, config_models()[name])
 
 
 def _is_free(host: str, port: int, kind: socket.SocketKind) -> bool:

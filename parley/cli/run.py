@@ -79,6 +79,9 @@ def show_up(process: Process) -> None:
             table.add_row(
                 name if "servers" in name else f"SIP {name}", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             )
+        web = _service(process, "web")
+        if web is not None:
+            table.add_row("HTTPS", web.url)
         table.add_row("metrics", f"http://{process.platform.bind}:{process.metrics_port}/metrics")
         console.print(Panel(table, title="Parley listens on", title_align="left", expand=False))
     if addressbook is not None and addressbook.config.demo:

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import getpass
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,6 +134,62 @@ def delete(
         show_json({"deleted": address})
     else:
         console.print(f"{address} removed")
+
+
+@app.command()
+def certificates(context: typer.Context, address: Address) -> None:
+    """List the certificates by which a user signs in."""
+    options: Options = context.obj
+    request = pb.ListCertificatesRequest(address=address)
+    found = call(options, lambda host, target: stub_of(host, target).ListCertificates(request)).certificates
+    if options.as_json:
+        show_json([_certificate(certificate) for certificate in found])
+        return
+    rows = [
+        (
+            certificate.sha256.hex()[:16],
+            certificate.device,
+            _time(certificate.issued_at_ms),
+            _time(certificate.expires_at_ms),
+        )
+        for certificate in found
+    ]
+    show_table(
+        f"{len(rows)} certificates", ("certificate", "device", "issued", "expires"), rows, empty="there are no certificates"
+    )
+
+
+@app.command()
+def withdraw(
+    context: typer.Context,
+    address: Address,
+    certificate: Annotated[
+        str, typer.Option("--certificate", help="Beginning of its name as listed, at least 8 digits; all unless given.")
+    ] = "",
+) -> None:
+    """End certificates of a user at once; the user's devices are disconnected, and need the password again."""
+    options: Options = context.obj
+    try:
+        prefix = bytes.fromhex(certificate)
+    except ValueError:
+        raise fail(f"{certificate} is no certificate as `parley user certificates` lists it", Exit.USAGE) from None
+    request = pb.WithdrawCertificatesRequest(address=address, sha256_prefix=prefix)
+    count = call(options, lambda host, target: stub_of(host, target).WithdrawCertificates(request)).withdrawn
+    if options.as_json:
+        show_json({"withdrawn": count})
+    else:
+        console.print(f"{count} certificates withdrawn")
+
+
+def _certificate(certificate: pb.Certificate) -> dict[str, str]:
+    return {
+        "certificate": certificate.sha256.hex(), "serial": certificate.serial, "device": certificate.device,
+        "issued": _time(certificate.issued_at_ms), "expires": _time(certificate.expires_at_ms),
+    }  # fmt: skip
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @app.command("import")

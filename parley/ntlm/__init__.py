@@ -1,1 +1,1 @@
-"""NTLM in its datagram form (MS-NLMP), the server's side: the messages, what proves a password, keys and signatures."""
+"""NTLM (MS-NLMP), the server's side, in datagrams and on connections: messages, proof of a password, keys, signatures."""

@@ -44,6 +44,9 @@ class Flags(IntFlag):
 OFFERED: Final = Flags(0xE29882F3)
 """What Office Communications Server 2007 R2 offers."""
 
+OFFERED_ON_CONNECTIONS: Final = OFFERED & ~(Flags.DATAGRAM | Flags.IDENTIFY | Flags.KEY_EXCHANGE)
+"""The same for HTTP, where the connection is authenticated, nothing is signed, and no key is wanted."""
+
 _VERSION: Final = bytes.fromhex("0502ce0e0000000f")
 
 
@@ -133,6 +136,11 @@ class Authenticate:
     def login(self) -> str:
         """What the user typed: ``DOMAIN\\user``, or a name without a domain as it is."""
         return f"{self.domain}\\{self.user}" if self.domain else self.user
+
+
+def is_negotiate(data: bytes) -> bool:
+    """Whether it is a NEGOTIATE_MESSAGE (section 2.2.1.1), with which a client begins on a connection; no more is read."""
+    return data[:12] == SIGNATURE + struct.pack("<I", 1)
 
 
 def _field(data: bytes, at: int) -> bytes:

@@ -101,15 +101,20 @@ class DevelopmentCa:
             write_private(self.certificate, _pem(certificate))
         return self.certificate
 
+    def signer(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        """The CA's certificate and key; made when they are not there."""
+        self.ensure()
+        key = serialization.load_pem_private_key(self._key_file.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return x509.load_pem_x509_certificate(self.certificate.read_bytes()), key
+
     def issue(self, name: str, names: Iterable[str]) -> CertificateFiles:
         """A certificate for server and client use, for host names and addresses; kept until it nears its end."""
         self.ensure()
         files = CertificateFiles(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         wanted = list(dict.fromkeys(names))
         if not self._is_good(files, wanted):
-            ca_key = serialization.load_pem_private_key(self._key_file.read_bytes(), None)
-            assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
-            ca = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+            ca, ca_key = self.signer()
             key = ec.generate_private_key(ec.SECP256R1())
             subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wanted[0][:64])])
             builder = _builder(subject, ca.subject, key.public_key(), _LEAF_DAYS)

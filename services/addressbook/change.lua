@@ -1,8 +1,9 @@
 -- Creates, changes or deletes a user; logins are unique among all users.
 --
--- KEYS  1 user   2 logins   3 index   4 outbox
+-- KEYS  1 user   2 logins   3 index   4 outbox   5 certificates
 -- ARGV  1 address   2 version expected ("0": must not exist, "*": any)   3 packed user ("" deletes)
 --       4 sealed credentials ("=": keep)   5 event   6 logins of the user after the change, separated by \n
+--       7 "1": certificates end
 -- Returns "OK", "EXISTS", "ABSENT", "CONFLICT" or "LOGIN <name>".
 
 local version = redis.call('HGET', KEYS[1], 'version')
@@ -19,6 +20,7 @@ if before then
   for login in string.gmatch(before, '[^\n]+') do redis.call('HDEL', KEYS[2], login) end
 end
 redis.call('RPUSH', KEYS[4], ARGV[5])
+if ARGV[7] == '1' then redis.call('DEL', KEYS[5]) end
 if ARGV[3] == '' then
   redis.call('DEL', KEYS[1])
   redis.call('ZREM', KEYS[3], address)

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr, field_validator
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from parley.platform.config import Section
 from parley.platform.keys import parse_master_key
+
+
+class CertificatesConfig(Section):
+    """Certificates by which users sign in without the password (TLS-DSK)."""
+
+    ca_certificate: Path | None = Field(
+        default=None, description="PEM file with the CA that signs them; none: a development CA kept with the data"
+    )
+    ca_key: Path | None = Field(default=None, description="PEM file with its key: ECDSA or RSA, not encrypted")
+    hours: float = Field(default=168.0, ge=2, le=8784, description="How long one lasts; clients use none with an hour left")
+    per_user: int = Field(default=8, ge=1, le=64, description="Devices of a user; a further one ends the oldest certificate")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> CertificatesConfig:
+        if (self.ca_certificate is None) != (self.ca_key is None):
+            raise ValueError("ca_certificate and ca_key belong together")
+        return self
 
 
 class AddressBookConfig(Section):
@@ -18,6 +37,7 @@ class AddressBookConfig(Section):
         default=SecretStr(""),
         description="Password of the demo users; empty: a random one, kept with the data",
     )
+    certificates: CertificatesConfig = Field(default=CertificatesConfig(), description="Certificates of users")
     previous_master_key: SecretStr = Field(
         default=SecretStr(""),
         description="Master key before the present one: credentials sealed with it are read, and sealed anew at start",

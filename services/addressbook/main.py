@@ -11,6 +11,7 @@ from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
 from parley.platform.store.errors import StoreError
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import add_AddressBookServicer_to_server
+from services.addressbook.certificates import CertificateStore, Issuer
 from services.addressbook.config import AddressBookConfig
 from services.addressbook.credentials import Vault
 from services.addressbook.demo import demo_password, ensure_demo_users
@@ -46,7 +47,12 @@ class AddressBookService(ShortWorkService):
         self._relay = OutboxRelay(self.name, context.store, context.events, [OUTBOX], decode_event)
         repository = UserRepository(context.store)
         context.applications.add("search", DirectorySearch(repository), context.tracer)
-        self._surface = AddressBookSurface(self.config, repository, vault, context.clock, context.tracer, self._relay.wake)
+        issuer = Issuer(self.config.certificates, context.platform.data_folder)
+        issuer.load()
+        certificates = CertificateStore(context.store, per_user=self.config.certificates.per_user)
+        self._surface = AddressBookSurface(
+            self.config, repository, vault, context.clock, context.tracer, self._relay.wake, certificates, issuer
+        )
         context.rpc.add_service(add_AddressBookServicer_to_server, self._surface, "parley.addressbook.v1.AddressBook")
 
     async def start(self) -> None:

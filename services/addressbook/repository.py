@@ -18,9 +18,22 @@ from services.addressbook.users import login_keys
 
 TOPIC: Final = "parley.users"
 _PREFIX: Final = "parley:ab:{users}:"
+_ENDS_CERTIFICATES: Final = frozenset(
+    {UserChanged.KIND_PASSWORD_CHANGED, UserChanged.KIND_DISABLED, UserChanged.KIND_DELETED}
+)
 OUTBOX: Final = _PREFIX + "outbox"
 _LOGINS: Final = _PREFIX + "logins"
 _INDEX: Final = _PREFIX + "index"
+
+
+def user_key(address: str) -> str:
+    """Where a user is kept."""
+    return f"{_PREFIX}u:{address}"
+
+
+def certificates_key(address: str) -> str:
+    """Where the certificates of a user are kept."""
+    return f"{_PREFIX}c:{address}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +76,7 @@ class UserRepository:
 
     async def get_many(self, addresses: Sequence[str]) -> list[StoredUser | StoreError | None]:
         """Users by address, in one round trip."""
-        commands = [["HMGET", f"{_PREFIX}u:{address}", "user", "version", "credentials"] for address in addresses]
+        commands = [["HMGET", user_key(address), "user", "version", "credentials"] for address in addresses]
         results: list[StoredUser | StoreError | None] = []
         for reply in await self._store.pipeline(commands):
             if isinstance(reply, StoreError):
@@ -97,11 +110,11 @@ class UserRepository:
         self, address: str, version: str, user: User | None, credentials: bytes | None, event: UserChanged
     ) -> None:
         reply = await self._change.durable(
-            [f"{_PREFIX}u:{address}", _LOGINS, _INDEX, OUTBOX],
+            [user_key(address), _LOGINS, _INDEX, OUTBOX, certificates_key(address)],
             [
                 address, version, user.SerializeToString() if user is not None else b"",
                 "=" if credentials is None else credentials, event.SerializeToString(),
-                "\n".join(login_keys(user)) if user is not None else "",
+                "\n".join(login_keys(user)) if user is not None else "", "1" if event.kind in _ENDS_CERTIFICATES else "",
             ],
         )  # fmt: skip
         text = reply.decode()

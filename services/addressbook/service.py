@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from grpc import StatusCode
 
 from parley.platform.clock import Clock
@@ -17,6 +18,8 @@ from parley.proto.addressbook.v1 import addressbook_pb2 as pb
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookServicer
 from parley.proto.events.v1.user_pb2 import UserChanged
 from parley.proto.sip.v1.message_pb2 import ItemStatus
+from parley.sipae.certificates import CertificateError
+from services.addressbook.certificates import CertificateStore, Issuer, describe, is_device
 from services.addressbook.config import AddressBookConfig
 from services.addressbook.credentials import PasswordError, Vault, derive
 from services.addressbook.repository import (
@@ -41,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 _CHANGE_TRIES: Final = 3
 _PAGE: Final = 100
+_MIN_PREFIX: Final = 4
 
 
 class AddressBookSurface(AddressBookServicer):
@@ -54,6 +58,8 @@ class AddressBookSurface(AddressBookServicer):
         clock: Clock,
         tracer: Tracer,
         on_events: Callable[[str], None],
+        certificates: CertificateStore,
+        issuer: Issuer,
     ) -> None:
         self._config = config
         self._repository = repository
@@ -61,6 +67,8 @@ class AddressBookSurface(AddressBookServicer):
         self._clock = clock
         self._tracer = tracer
         self._on_events = on_events
+        self._certificates = certificates
+        self._issuer = issuer
         self.GetCredentials: Any = batch_handler(self.get_credentials, pb.GetCredentialsResponse)
 
     # Credentials
@@ -76,16 +84,50 @@ class AddressBookSurface(AddressBookServicer):
             addresses = await self._repository.addresses_of([login_key(item.login, item.realm) for item in items])
             known = list(dict.fromkeys(address for address in addresses if address is not None))
             found = dict(zip(known, await self._repository.get_many(known), strict=True)) if known else {}
+            shown = {
+                (address, item.certificate_sha256)
+                for item, address in zip(items, addresses, strict=True)
+                if address is not None and item.certificate_sha256
+            }
+            expiries = await self._expiries(shown)
             outcome = "ok"
         except StoreError:
             raise RpcError(StatusCode.UNAVAILABLE, "the store is away") from None
         finally:
             for span in spans:
                 span.end(outcome)
-        return [
-            self._credentials(item, found.get(address) if address is not None else None)
-            for item, address in zip(items, addresses, strict=True)
-        ]
+        results = []
+        for item, address in zip(items, addresses, strict=True):
+            stored = found.get(address) if address is not None else None
+            if not item.certificate_sha256:
+                results.append(self._credentials(item, stored))
+            else:
+                expires_ms = expiries.get((address, item.certificate_sha256), 0) if address is not None else 0
+                results.append(self._certified(item, stored, expires_ms))
+        return results
+
+    async def _expiries(self, shown: set[tuple[str, bytes]]) -> dict[tuple[str, bytes], int]:
+        """When some certificates end, by address and digest; 0 for those that are not in force."""
+        if not shown:
+            return {}
+        wanted = list(shown)
+        return dict(zip(wanted, await self._certificates.expiries(wanted, self._now_ms()), strict=True))
+
+    @staticmethod
+    def _certified(
+        item: pb.CredentialsLookup, stored: StoredUser | StoreError | None, expires_ms: int
+    ) -> pb.CredentialsResult:
+        """Who signs in with a certificate."""
+        if isinstance(stored, StoreError):
+            return _failed(item, StatusCode.UNAVAILABLE, "the store is away")
+        if stored is None or not expires_ms:
+            return _failed(item, StatusCode.NOT_FOUND, "no such certificate")
+        user = stored.user
+        known = pb.Credentials(
+            address=user.address, display_name=user.display_name, enabled=user.enabled, version=user.version,
+            certificate_expires_at_ms=expires_ms,
+        )  # fmt: skip
+        return pb.CredentialsResult(id=item.id, credentials=known)
 
     def _credentials(self, item: pb.CredentialsLookup, stored: StoredUser | StoreError | None) -> pb.CredentialsResult:
         if isinstance(stored, StoreError):
@@ -116,7 +158,7 @@ class AddressBookSurface(AddressBookServicer):
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
         """Makes a user with a password."""
-        now_ms = round(self._clock.wall() * 1000)
+        now_ms = self._now_ms()
         try:
             user = pb.User(
                 address=normal_address(request.user.address, self._config.domains),
@@ -208,6 +250,54 @@ class AddressBookSurface(AddressBookServicer):
         self._on_events(OUTBOX)
         return pb.DeleteUserResponse()
 
+    # Certificates
+
+    async def IssueCertificate(self, request: pb.IssueCertificateRequest, context: Any) -> pb.IssueCertificateResponse:
+        """Gives the device of a user a certificate."""
+        user = (await self._find(request.address)).user
+        if not user.enabled or user.version != request.user_version:
+            raise RpcError(StatusCode.FAILED_PRECONDITION, "the user was changed since the password was checked")
+        if not is_device(request.device):
+            raise RpcError(StatusCode.INVALID_ARGUMENT, "the device has no name that can be kept")
+        now = self._clock.wall()
+        try:
+            certificate = self._issuer.issue(user.address, request.request, now)
+        except CertificateError as error:
+            raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
+        der = certificate.public_bytes(Encoding.DER)
+        try:
+            await self._certificates.add(user.address, user.version, describe(certificate, der, request.device, now))
+        except (Absent, Conflict):
+            raise RpcError(StatusCode.FAILED_PRECONDITION, "the user was changed since the password was checked") from None
+        except StoreError as error:
+            raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
+        return pb.IssueCertificateResponse(certificate=der)
+
+    async def ListCertificates(self, request: pb.ListCertificatesRequest, context: Any) -> pb.ListCertificatesResponse:
+        """The certificates of a user that are in force."""
+        user = (await self._find(request.address)).user
+        try:
+            return pb.ListCertificatesResponse(certificates=await self._certificates.of(user.address, self._now_ms()))
+        except StoreError as error:
+            raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
+
+    async def WithdrawCertificates(
+        self, request: pb.WithdrawCertificatesRequest, context: Any
+    ) -> pb.WithdrawCertificatesResponse:
+        """Ends certificates, and what was allowed by the password so far."""
+        if 0 < len(request.sha256_prefix) < _MIN_PREFIX:
+            raise RpcError(StatusCode.INVALID_ARGUMENT, f"name at least {_MIN_PREFIX} bytes of the certificate's SHA-256")
+        user = (await self._find(request.address)).user
+        event = self._event(user, UserChanged.KIND_CERTIFICATES_WITHDRAWN)
+        try:
+            count = await self._certificates.withdraw(user.address, request.sha256_prefix, event)
+        except Absent:
+            raise _no_user(request.address) from None
+        except StoreError as error:
+            raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
+        self._on_events(OUTBOX)
+        return pb.WithdrawCertificatesResponse(withdrawn=count)
+
     async def seal_anew(self) -> int:
         """Seals with the present key what was sealed with the one before; for how many users. Raises StoreError."""
         count, after = 0, ""
@@ -249,7 +339,7 @@ class AddressBookSurface(AddressBookServicer):
             user = (await self._find(text)).user
             try:
                 sealed = change(user)
-                user.updated_at_ms = round(self._clock.wall() * 1000)
+                user.updated_at_ms = self._now_ms()
                 await self._repository.update(user, sealed, self._event(user, kind))
             except Conflict:
                 continue
@@ -266,6 +356,9 @@ class AddressBookSurface(AddressBookServicer):
             return user
         raise RpcError(StatusCode.ABORTED, "the user is being changed by somebody else; try again")
 
+    def _now_ms(self) -> int:
+        return round(self._clock.wall() * 1000)
+
     def _seal(self, user: pb.User, password: str) -> bytes:
         realm = user.address.partition("@")[2]
         credentials = derive(password, digest_logins(user), realm, min_length=self._config.min_password_length)
@@ -277,7 +370,7 @@ class AddressBookSurface(AddressBookServicer):
             address=user.address,
             login_names=digest_logins(user),
             version=user.version + 1,
-            at_ms=round(self._clock.wall() * 1000),
+            at_ms=self._now_ms(),
         )
 
 

@@ -24,6 +24,9 @@ _LOOKUPS = FastCounter("parley_frontend_credential_lookups_total", "Credential l
 _LIMIT: Final = 100_000
 
 Done = Callable[[Credentials | RpcError | None], None]
+_Key = tuple[str, str, bytes]
+"""Login, realm, and digest of the certificate that was shown; none: b""."""
+
 CredentialsClient = BatchClient[CredentialsLookup, CredentialsResult]
 
 
@@ -35,14 +38,18 @@ class CredentialCache:
         self._clock = clock
         self._keep_s = keep_s
         self._timeout_s = timeout_s
-        self._known: dict[tuple[str, str], tuple[Credentials | None, float]] = {}
-        self._logins: dict[str, set[tuple[str, str]]] = {}
+        self._known: dict[_Key, tuple[Credentials | None, float]] = {}
+        self._logins: dict[str, set[_Key]] = {}
         self._generation = 0
         self._hits, self._misses = _LOOKUPS.labels("cache"), _LOOKUPS.labels("addressbook")
 
-    def get(self, login: str, realm: str, traceparent: str, done: Done) -> None:
-        """Calls ``done`` with the credentials, None for an unknown user, or RpcError; at once when they are known."""
-        key = (login, realm)
+    def get(self, login: str, realm: str, traceparent: str, done: Done, certificate: bytes = b"") -> None:
+        """Calls ``done`` with the credentials, None for an unknown user, or RpcError; at once when they are known.
+
+        ``certificate``: SHA-256 of the one that the user shows in place of a password; None then also means that it is not
+        in force.
+        """
+        key = (login, realm, certificate)
         known = self._known.get(key)
         if known is not None and known[1] > self._clock.monotonic():
             self._hits.inc()
@@ -50,13 +57,11 @@ class CredentialCache:
             return
         self._misses.inc()
         generation = self._generation
-        lookup = CredentialsLookup(login=login, realm=realm, traceparent=traceparent)
+        lookup = CredentialsLookup(login=login, realm=realm, traceparent=traceparent, certificate_sha256=certificate)
         future = self._client.submit(lookup, timeout=self._timeout_s)
         future.add_done_callback(lambda answer: done(self._take(key, answer, generation)))
 
-    def _take(
-        self, key: tuple[str, str], answer: asyncio.Future[CredentialsResult], generation: int
-    ) -> Credentials | RpcError | None:
+    def _take(self, key: _Key, answer: asyncio.Future[CredentialsResult], generation: int) -> Credentials | RpcError | None:
         if answer.cancelled():
             return RpcError(StatusCode.CANCELLED, "stopped")
         error = answer.exception()
@@ -67,11 +72,12 @@ class CredentialCache:
         if code and code != StatusCode.NOT_FOUND.value[0]:
             return RpcError.from_number(code, result.status.message)
         found = None if code else result.credentials
-        if generation == self._generation:  # nothing was invalidated while the answer was under way
+        # Nothing was invalidated while the answer was under way; and no event tells of a new certificate.
+        if generation == self._generation and (found is not None or not key[2]):
             self._keep(key, found)
         return found
 
-    def _keep(self, key: tuple[str, str], found: Credentials | None) -> None:
+    def _keep(self, key: _Key, found: Credentials | None) -> None:
         if len(self._known) >= _LIMIT:
             self._known.clear()
             self._logins.clear()
@@ -87,4 +93,4 @@ class CredentialCache:
             self._known.pop(key, None)
         domain = changed.address.partition("@")[2]
         for login in changed.login_names:  # those that were unknown until now
-            self._known.pop((login, domain), None)
+            self._known.pop((login, domain, b""), None)

@@ -16,6 +16,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from parley.platform.clock import Clock
+from parley.platform.limits import RateLimiter
 from parley.platform.telemetry.counters import FastCounter
 from parley.sip.errors import SipParseError
 from parley.sip.limits import DEFAULT_LIMITS, Limits
@@ -23,7 +24,7 @@ from parley.sip.message import Request, Response, make_response, parse_message
 from services.frontend.associations import Gate
 from services.frontend.config import LimitsConfig
 from services.frontend.flows import Flow
-from services.frontend.limits import RateLimiter, refused
+from services.frontend.limits import refused
 from services.frontend.proxying.proxy import ProxyCore
 from services.frontend.proxying.wiring import Addresses
 from services.frontend.registration import Registration

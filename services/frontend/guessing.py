@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from parley.platform.clock import Clock
+from parley.platform.limits import FailureCounter, RateLimiter
 from services.frontend.config import LimitsConfig
-from services.frontend.limits import FailureCounter, RateLimiter, refused
+from services.frontend.limits import refused
 from services.frontend.proxying.wiring import Refusal
 
 _MAX_DELAY_S: Final = 8.0

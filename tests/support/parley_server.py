@@ -132,10 +132,13 @@ class ParleyServer(Node):
 
     def __init__(self, folder: Path, *, config: dict[str, Any] | None = None, env: dict[str, str] | None = None) -> None:
         self.ports = frontend_ports()
+        web_port = free_port()
+        self.web_url = f"https://127.0.0.1:{web_port}"
         merged: dict[str, Any] = {
             "platform": {"metrics_port": 0, "log": {"format": "json"}},
             "addressbook": {"demo": True, "demo_password": PASSWORD},
             "frontend": {"ports": self.ports},
+            "web": {"port": web_port},
         }
         for section, values in (config or {}).items():
             merged[section] = merged.get(section, {}) | values

@@ -48,8 +48,13 @@ SPANS: Final = (
         "a user's bindings are asked for", "they are read", ("sip.aor",),
     ),
     SpanRule(
-        "addressbook.credentials", "addressbook", "SERVER", ("sip.server <METHOD>", ""),
+        "addressbook.credentials", "addressbook", "SERVER", ("sip.server <METHOD>", "http <route>", ""),
         "credentials are asked for that the front end does not know", "they are read", (),
+    ),
+    SpanRule(
+        "http <route>", "web", "SERVER", ("",),
+        "a request comes from a client; the route is method and path, `unknown` for any other", "its answer",
+        ("http.response.status_code",),
     ),
     SpanRule(
         "application.handle <METHOD>", "any application", "SERVER", ("sip.server <METHOD>", ""),
@@ -75,7 +80,9 @@ SPANS: Final = (
         "an event is handled; linked to the span that published it", "the handler returns",
         ("messaging.destination", "messaging.key", "sip.call_id"),
     ),
-    SpanRule("rpc <call>", "any", "SERVER", ("",), "a unary call comes over the network", "its answer", ()),
+    SpanRule(
+        "rpc <call>", "any", "SERVER", ("http <route>", ""), "a unary call comes over the network", "its answer", ()
+    ),
 )  # fmt: skip
 """Every span there is."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from parley.platform.store.client import Store
 from parley.platform.telemetry.tracing import NO_TRACER
 from parley.proto.addressbook.v1 import addressbook_pb2 as pb
 from parley.proto.events.v1.user_pb2 import UserChanged
-from services.addressbook.config import AddressBookConfig
+from services.addressbook.certificates import CertificateStore, Issuer
+from services.addressbook.config import AddressBookConfig, CertificatesConfig
 from services.addressbook.credentials import Vault
 from services.addressbook.demo import NAMES, ensure_demo_users
 from services.addressbook.repository import OUTBOX, TOPIC, UserRepository, decode_event
@@ -35,12 +37,18 @@ KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 class Book:
     """An address book without its tasks."""
 
-    def __init__(self, store: Store, clock: FakeClock, *, vault: Vault | None = None) -> None:
+    def __init__(self, store: Store, clock: FakeClock, data: Path = Path("no-data"), *, vault: Vault | None = None) -> None:
+        """``data``: where the CA of certificates is made."""
         self.store = store
         self.woken: list[str] = []
+        config = AddressBookConfig(
+            domains=["example.test", "other.test"], certificates=CertificatesConfig(hours=24, per_user=2)
+        )
+        self.data = data
         self.surface = AddressBookSurface(
-            AddressBookConfig(domains=["example.test", "other.test"]), UserRepository(store), vault or Vault(KEY), clock,
-            NO_TRACER, self.woken.append,
+            config, UserRepository(store), vault or Vault(KEY), clock, NO_TRACER, self.woken.append,
+            CertificateStore(store, per_user=config.certificates.per_user),
+            Issuer(config.certificates, data),
         )  # fmt: skip
 
     async def create(self, address: str, *logins: str, password: str = PASSWORD) -> pb.User:
@@ -90,9 +98,9 @@ class Book:
 
 
 @pytest.fixture
-def book(store: Store, clock: FakeClock) -> Book:
+def book(store: Store, clock: FakeClock, tmp_path: Path) -> Book:
     """An address book."""
-    return Book(store, clock)
+    return Book(store, clock, tmp_path)
 
 
 async def code_of(work: Awaitable[object]) -> StatusCode:

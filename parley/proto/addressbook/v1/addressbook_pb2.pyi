@@ -89,12 +89,17 @@ class CredentialsLookup(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     LOGIN_FIELD_NUMBER: _builtins.int
     REALM_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     traceparent: _builtins.str
     login: _builtins.str
     """As the client sent it: "alice", "alice@example.test", "EXAMPLE\\\\alice"."""
     realm: _builtins.str
     """The domain (digest realm) in which a bare "alice" is meant."""
+    certificate_sha256: _builtins.bytes
+    """SHA-256 of the certificate by which the user signs in. When set, the user is found only while it is in force, and what
+    belongs to the password is left out.
+    """
     def __init__(
         self,
         *,
@@ -102,10 +107,11 @@ class CredentialsLookup(_message.Message):
         traceparent: _builtins.str = ...,
         login: _builtins.str = ...,
         realm: _builtins.str = ...,
+        certificate_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "login", b"login", "realm", b"realm", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_sha256", b"certificate_sha256", "id", b"id", "login", b"login", "realm", b"realm", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -141,7 +147,7 @@ class CredentialsResult(_message.Message):
     id: _builtins.int
     @_builtins.property
     def status(self) -> _message_pb2.ItemStatus:
-        """NOT_FOUND: no such user."""
+        """NOT_FOUND: no such user, or no such certificate of the user."""
 
     @_builtins.property
     def credentials(self) -> Global___Credentials: ...
@@ -171,6 +177,7 @@ class Credentials(_message.Message):
     HA1_MD5_FIELD_NUMBER: _builtins.int
     HA1_SHA256_FIELD_NUMBER: _builtins.int
     NT_HASH_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     display_name: _builtins.str
     enabled: _builtins.bool
@@ -181,6 +188,8 @@ class Credentials(_message.Message):
     """The same with SHA-256, 32 bytes."""
     nt_hash: _builtins.bytes
     """MD4(UTF-16LE(password)), 16 bytes."""
+    certificate_expires_at_ms: _builtins.int
+    """When the certificate ends that was asked for."""
     def __init__(
         self,
         *,
@@ -191,10 +200,11 @@ class Credentials(_message.Message):
         ha1_md5: _builtins.bytes = ...,
         ha1_sha256: _builtins.bytes = ...,
         nt_hash: _builtins.bytes = ...,
+        certificate_expires_at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "display_name", b"display_name", "enabled", b"enabled", "ha1_md5", b"ha1_md5", "ha1_sha256", b"ha1_sha256", "nt_hash", b"nt_hash", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "certificate_expires_at_ms", b"certificate_expires_at_ms", "display_name", b"display_name", "enabled", b"enabled", "ha1_md5", b"ha1_md5", "ha1_sha256", b"ha1_sha256", "nt_hash", b"nt_hash", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -502,3 +512,172 @@ class DeleteUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteUserResponse: _TypeAlias = DeleteUserResponse  # noqa: Y015
+
+@_typing.final
+class Certificate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_MS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """SHA-256 of the DER, 32 bytes: what it is known by."""
+    serial: _builtins.str
+    """Serial number in hexadecimal."""
+    device: _builtins.str
+    """As the client names its device."""
+    issued_at_ms: _builtins.int
+    expires_at_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        serial: _builtins.str = ...,
+        device: _builtins.str = ...,
+        issued_at_ms: _builtins.int = ...,
+        expires_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "expires_at_ms", b"expires_at_ms", "issued_at_ms", b"issued_at_ms", "serial", b"serial", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Certificate: _TypeAlias = Certificate  # noqa: Y015
+
+@_typing.final
+class IssueCertificateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    USER_VERSION_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """"sip:user@domain", proved by who asks."""
+    request: _builtins.bytes
+    """PKCS#10, DER."""
+    device: _builtins.str
+    """A further certificate for the same device takes the place of the one before."""
+    user_version: _builtins.int
+    """The version of the user when the password was checked; FAILED_PRECONDITION when the user was changed since."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        request: _builtins.bytes = ...,
+        device: _builtins.str = ...,
+        user_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "device", b"device", "request", b"request", "user_version", b"user_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueCertificateRequest: _TypeAlias = IssueCertificateRequest  # noqa: Y015
+
+@_typing.final
+class IssueCertificateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    certificate: _builtins.bytes
+    """DER."""
+    def __init__(
+        self,
+        *,
+        certificate: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueCertificateResponse: _TypeAlias = IssueCertificateResponse  # noqa: Y015
+
+@_typing.final
+class ListCertificatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """An address or any login name."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCertificatesRequest: _TypeAlias = ListCertificatesRequest  # noqa: Y015
+
+@_typing.final
+class ListCertificatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Certificate]: ...
+    def __init__(
+        self,
+        *,
+        certificates: _abc.Iterable[Global___Certificate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates", b"certificates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCertificatesResponse: _TypeAlias = ListCertificatesResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawCertificatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    SHA256_PREFIX_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """An address or any login name."""
+    sha256_prefix: _builtins.bytes
+    """Beginning of the SHA-256 of the one meant, at least 4 bytes; empty: all."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        sha256_prefix: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "sha256_prefix", b"sha256_prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawCertificatesRequest: _TypeAlias = WithdrawCertificatesRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawCertificatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    withdrawn: _builtins.int
+    def __init__(
+        self,
+        *,
+        withdrawn: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawCertificatesResponse: _TypeAlias = WithdrawCertificatesResponse  # noqa: Y015

@@ -75,6 +75,21 @@ class AddressBookStub:
                 request_serializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.DeleteUserRequest.SerializeToString,
                 response_deserializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.DeleteUserResponse.FromString,
                 _registered_method=True)
+        self.IssueCertificate = channel.unary_unary(
+                '/parley.addressbook.v1.AddressBook/IssueCertificate',
+                request_serializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.IssueCertificateRequest.SerializeToString,
+                response_deserializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.IssueCertificateResponse.FromString,
+                _registered_method=True)
+        self.ListCertificates = channel.unary_unary(
+                '/parley.addressbook.v1.AddressBook/ListCertificates',
+                request_serializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.ListCertificatesRequest.SerializeToString,
+                response_deserializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.ListCertificatesResponse.FromString,
+                _registered_method=True)
+        self.WithdrawCertificates = channel.unary_unary(
+                '/parley.addressbook.v1.AddressBook/WithdrawCertificates',
+                request_serializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.WithdrawCertificatesRequest.SerializeToString,
+                response_deserializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.WithdrawCertificatesResponse.FromString,
+                _registered_method=True)
 
 
 class AddressBookServicer:
@@ -130,6 +145,26 @@ class AddressBookServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IssueCertificate(self, request, context):
+        """A certificate by which a user signs in without the password (MS-OCAUTHWS, TLS-DSK); one for each device.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCertificates(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawCertificates(self, request, context):
+        """Ends certificates at once. They also end with the password, and when the user is disabled or removed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AddressBookServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -172,6 +207,21 @@ def add_AddressBookServicer_to_server(servicer, server):
                     servicer.DeleteUser,
                     request_deserializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.DeleteUserRequest.FromString,
                     response_serializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.DeleteUserResponse.SerializeToString,
+            ),
+            'IssueCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueCertificate,
+                    request_deserializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.IssueCertificateRequest.FromString,
+                    response_serializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.IssueCertificateResponse.SerializeToString,
+            ),
+            'ListCertificates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCertificates,
+                    request_deserializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.ListCertificatesRequest.FromString,
+                    response_serializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.ListCertificatesResponse.SerializeToString,
+            ),
+            'WithdrawCertificates': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawCertificates,
+                    request_deserializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.WithdrawCertificatesRequest.FromString,
+                    response_serializer=parley_dot_addressbook_dot_v1_dot_addressbook__pb2.WithdrawCertificatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -391,6 +441,87 @@ class AddressBook:
             '/parley.addressbook.v1.AddressBook/DeleteUser',
             parley_dot_addressbook_dot_v1_dot_addressbook__pb2.DeleteUserRequest.SerializeToString,
             parley_dot_addressbook_dot_v1_dot_addressbook__pb2.DeleteUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.addressbook.v1.AddressBook/IssueCertificate',
+            parley_dot_addressbook_dot_v1_dot_addressbook__pb2.IssueCertificateRequest.SerializeToString,
+            parley_dot_addressbook_dot_v1_dot_addressbook__pb2.IssueCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCertificates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.addressbook.v1.AddressBook/ListCertificates',
+            parley_dot_addressbook_dot_v1_dot_addressbook__pb2.ListCertificatesRequest.SerializeToString,
+            parley_dot_addressbook_dot_v1_dot_addressbook__pb2.ListCertificatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawCertificates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.addressbook.v1.AddressBook/WithdrawCertificates',
+            parley_dot_addressbook_dot_v1_dot_addressbook__pb2.WithdrawCertificatesRequest.SerializeToString,
+            parley_dot_addressbook_dot_v1_dot_addressbook__pb2.WithdrawCertificatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

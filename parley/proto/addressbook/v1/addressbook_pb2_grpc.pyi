@@ -42,6 +42,11 @@ class AddressBookStub:
     SetEnabled: _grpc.UnaryUnaryMultiCallable[_addressbook_pb2.SetEnabledRequest, _addressbook_pb2.SetEnabledResponse]
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_addressbook_pb2.UpdateUserRequest, _addressbook_pb2.UpdateUserResponse]
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_addressbook_pb2.DeleteUserRequest, _addressbook_pb2.DeleteUserResponse]
+    IssueCertificate: _grpc.UnaryUnaryMultiCallable[_addressbook_pb2.IssueCertificateRequest, _addressbook_pb2.IssueCertificateResponse]
+    """A certificate by which a user signs in without the password (MS-OCAUTHWS, TLS-DSK); one for each device."""
+    ListCertificates: _grpc.UnaryUnaryMultiCallable[_addressbook_pb2.ListCertificatesRequest, _addressbook_pb2.ListCertificatesResponse]
+    WithdrawCertificates: _grpc.UnaryUnaryMultiCallable[_addressbook_pb2.WithdrawCertificatesRequest, _addressbook_pb2.WithdrawCertificatesResponse]
+    """Ends certificates at once. They also end with the password, and when the user is disabled or removed."""
 
 @_typing.type_check_only
 class AddressBookAsyncStub(AddressBookStub):
@@ -57,6 +62,11 @@ class AddressBookAsyncStub(AddressBookStub):
     SetEnabled: _aio.UnaryUnaryMultiCallable[_addressbook_pb2.SetEnabledRequest, _addressbook_pb2.SetEnabledResponse]  # type: ignore[assignment]
     UpdateUser: _aio.UnaryUnaryMultiCallable[_addressbook_pb2.UpdateUserRequest, _addressbook_pb2.UpdateUserResponse]  # type: ignore[assignment]
     DeleteUser: _aio.UnaryUnaryMultiCallable[_addressbook_pb2.DeleteUserRequest, _addressbook_pb2.DeleteUserResponse]  # type: ignore[assignment]
+    IssueCertificate: _aio.UnaryUnaryMultiCallable[_addressbook_pb2.IssueCertificateRequest, _addressbook_pb2.IssueCertificateResponse]  # type: ignore[assignment]
+    """A certificate by which a user signs in without the password (MS-OCAUTHWS, TLS-DSK); one for each device."""
+    ListCertificates: _aio.UnaryUnaryMultiCallable[_addressbook_pb2.ListCertificatesRequest, _addressbook_pb2.ListCertificatesResponse]  # type: ignore[assignment]
+    WithdrawCertificates: _aio.UnaryUnaryMultiCallable[_addressbook_pb2.WithdrawCertificatesRequest, _addressbook_pb2.WithdrawCertificatesResponse]  # type: ignore[assignment]
+    """Ends certificates at once. They also end with the password, and when the user is disabled or removed."""
 
 class AddressBookServicer(metaclass=_abc_1.ABCMeta):
     """Knows the users of the domains and what they sign in with."""
@@ -117,5 +127,28 @@ class AddressBookServicer(metaclass=_abc_1.ABCMeta):
         request: _addressbook_pb2.DeleteUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_addressbook_pb2.DeleteUserResponse, _abc.Awaitable[_addressbook_pb2.DeleteUserResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def IssueCertificate(
+        self,
+        request: _addressbook_pb2.IssueCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_addressbook_pb2.IssueCertificateResponse, _abc.Awaitable[_addressbook_pb2.IssueCertificateResponse]]:
+        """A certificate by which a user signs in without the password (MS-OCAUTHWS, TLS-DSK); one for each device."""
+
+    @_abc_1.abstractmethod
+    def ListCertificates(
+        self,
+        request: _addressbook_pb2.ListCertificatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_addressbook_pb2.ListCertificatesResponse, _abc.Awaitable[_addressbook_pb2.ListCertificatesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WithdrawCertificates(
+        self,
+        request: _addressbook_pb2.WithdrawCertificatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_addressbook_pb2.WithdrawCertificatesResponse, _abc.Awaitable[_addressbook_pb2.WithdrawCertificatesResponse]]:
+        """Ends certificates at once. They also end with the password, and when the user is disabled or removed."""
 
 def add_AddressBookServicer_to_server(servicer: AddressBookServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley/events/v1/user.proto\x12\x10parley.events.v1\"\x9a\x02\n\x0bUserChanged\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".parley.events.v1.UserChanged.Kind\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x13\n\x0blogin_names\x18\x03 \x03(\t\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\r\n\x05\x61t_ms\x18\x05 \x01(\x03\"\x92\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_CREATED\x10\x01\x12\x10\n\x0cKIND_UPDATED\x10\x02\x12\x19\n\x15KIND_PASSWORD_CHANGED\x10\x03\x12\x10\n\x0cKIND_ENABLED\x10\x04\x12\x11\n\rKIND_DISABLED\x10\x05\x12\x10\n\x0cKIND_DELETED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley/events/v1/user.proto\x12\x10parley.events.v1\"\xbb\x02\n\x0bUserChanged\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".parley.events.v1.UserChanged.Kind\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x13\n\x0blogin_names\x18\x03 \x03(\t\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\r\n\x05\x61t_ms\x18\x05 \x01(\x03\"\xb3\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_CREATED\x10\x01\x12\x10\n\x0cKIND_UPDATED\x10\x02\x12\x19\n\x15KIND_PASSWORD_CHANGED\x10\x03\x12\x10\n\x0cKIND_ENABLED\x10\x04\x12\x11\n\rKIND_DISABLED\x10\x05\x12\x10\n\x0cKIND_DELETED\x10\x06\x12\x1f\n\x1bKIND_CERTIFICATES_WITHDRAWN\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.proto.events.v1.user
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USERCHANGED']._serialized_start=50
-  _globals['_USERCHANGED']._serialized_end=332
+  _globals['_USERCHANGED']._serialized_end=365
   _globals['_USERCHANGED_KIND']._serialized_start=186
-  _globals['_USERCHANGED_KIND']._serialized_end=332
+  _globals['_USERCHANGED_KIND']._serialized_end=365
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,8 @@ class UserChanged(_message.Message):
         KIND_ENABLED: UserChanged._Kind.ValueType  # 4
         KIND_DISABLED: UserChanged._Kind.ValueType  # 5
         KIND_DELETED: UserChanged._Kind.ValueType  # 6
+        KIND_CERTIFICATES_WITHDRAWN: UserChanged._Kind.ValueType  # 7
+        """Some or all certificates, and nothing else."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: UserChanged.Kind.ValueType  # 0
@@ -47,6 +49,8 @@ class UserChanged(_message.Message):
     KIND_ENABLED: UserChanged.Kind.ValueType  # 4
     KIND_DISABLED: UserChanged.Kind.ValueType  # 5
     KIND_DELETED: UserChanged.Kind.ValueType  # 6
+    KIND_CERTIFICATES_WITHDRAWN: UserChanged.Kind.ValueType  # 7
+    """Some or all certificates, and nothing else."""
 
     KIND_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int

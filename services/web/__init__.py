@@ -1,0 +1,1 @@
+"""HTTP services: web tickets and certificates for clients that sign in with one."""

@@ -1,0 +1,188 @@
+"""The web services of a real Parley: tickets for passwords, certificates for tickets, and what gets neither."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from lxml import etree
+
+from parley.sipae.certificates import address_of, digest_of
+from services.web.routes import CERTIFICATE_ENTRY, CERTIFICATES, TICKET_ENTRY, TICKETS
+from tests.integration.test_bad_input import metric
+from tests.support.dsk import certificate_request, rsa_key
+from tests.support.parley_server import DOMAIN, ParleyServer
+from tests.support.web_client import Refused, WebClient, basic
+
+pytestmark = pytest.mark.valkey
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
+    running = ParleyServer(
+        tmp_path_factory.mktemp("parley"),
+        config={"web": {"limits": {"failures_per_source": 1000, "body_bytes": 32_768, "request_seconds": 3}}},
+    )
+    try:
+        asyncio.run(running.start())
+        yield running
+    finally:
+        asyncio.run(running.stop())
+
+
+def client(server: ParleyServer, user: str = "alice", password: str = "Secret-1") -> WebClient:
+    return WebClient(server.web_url, server.ca_file, user, password)
+
+
+async def test_metadata_leads_from_the_certificate_service_to_both_entries(server: ParleyServer) -> None:
+    async with client(server) as alice:
+        certificates = etree.fromstring(await alice.send("GET", f"{CERTIFICATES.lower()}/mex"))
+        (issuer,) = (element.text for element in certificates.iter("{*}Issuer") for element in element)
+        assert issuer == server.web_url + TICKETS
+        (location,) = (element.get("location") for element in certificates.iter("{*}address"))
+        assert location == server.web_url + CERTIFICATE_ENTRY
+        tickets = etree.fromstring(await alice.send("GET", f"{TICKETS.upper()}/MEX"))
+        (location,) = (element.get("location") for element in tickets.iter("{*}address"))
+        assert location == server.web_url + TICKET_ENTRY
+
+
+@pytest.mark.parametrize(
+    ("scheme", "login", "domain"),
+    [
+        ("ntlm", "alice", ""), ("ntlm", "alice", "EXAMPLE"), ("ntlm", f"alice@{DOMAIN}", ""),
+        ("basic", "alice", ""), ("basic", "EXAMPLE\\alice", ""),
+    ],
+)  # fmt: skip
+async def test_a_password_gets_a_ticket_and_a_ticket_a_certificate(
+    server: ParleyServer, scheme: str, login: str, domain: str
+) -> None:
+    async with client(server) as alice:
+        assertion, key = await alice.ticket(scheme, login=login, login_domain=domain)
+        certificate = await alice.certificate(assertion, key, now=time.time())
+    der = certificate.public_bytes(Encoding.DER)
+    assert address_of(der) == f"sip:alice@{DOMAIN}"
+    assert certificate.public_key() == rsa_key().public_key()
+    ca = x509.load_pem_x509_certificate(server.ca_file.read_bytes())
+    certificate.verify_directly_issued_by(ca)
+    listed = json.loads((await server.parley("--json", "user", "certificates", "alice")).stdout)
+    assert [entry["certificate"] for entry in listed] == [digest_of(der).hex()]  # one device has one
+
+
+@pytest.mark.parametrize("scheme", ["ntlm", "basic"])
+async def test_wrong_passwords_and_unknown_users_are_refused_alike(server: ParleyServer, scheme: str) -> None:
+    answers = set()
+    for user, password in (("alice", "Wrong-1"), ("nobody", "Secret-1")):
+        async with client(server, user, password) as somebody:
+            with pytest.raises(Refused) as refused:
+                await somebody.ticket(scheme)
+            headers = tuple(refused.value.headers["www-authenticate"])
+            answers.add((refused.value.status, refused.value.text, headers))
+    ((status, _, challenges),) = answers
+    assert status == 401
+    assert challenges == ("NTLM", f'Basic realm="{DOMAIN}", charset="UTF-8"')
+
+
+async def test_what_asks_for_no_ticket_that_can_be_given(server: ParleyServer) -> None:
+    async with client(server) as alice:
+        with pytest.raises(Refused, match="401"):
+            await alice.send("POST", TICKET_ENTRY, b"<a/>")
+        with pytest.raises(Refused, match=r"400: .*not a SOAP envelope"):
+            await alice.send("POST", TICKET_ENTRY, b"<a/>", basic("alice", "Secret-1"))
+        with pytest.raises(Refused, match=r"403: .*not that of the login"):
+            await alice.ticket(claim=f"sip:bob@{DOMAIN}")
+        with pytest.raises(Refused, match=r"400: .*no SIP address"):
+            await alice.ticket(claim="mailto:alice")
+        with pytest.raises(Refused, match=r"400: .*names no service"):
+            await alice.ticket(applies_to=f"{alice.base}/elsewhere")
+        await alice.ticket(claim="")
+
+
+async def test_what_asks_for_no_certificate_that_can_be_given(server: ParleyServer) -> None:
+    now = time.time()
+    async with client(server) as alice:
+        assertion, key = await alice.ticket()
+        with pytest.raises(Refused, match=r"403: .*signature is wrong"):
+            await alice.certificate(assertion, bytes(32), now=now)
+        with pytest.raises(Refused, match=r"403: .*not of now"):
+            await alice.certificate(assertion, key, now=now - 1000)
+        with pytest.raises(Refused, match=r"403: .*of another user"):
+            await alice.certificate(assertion, key, now=now, entity=f"bob@{DOMAIN}")
+        with pytest.raises(Refused, match=r"400: .*no PKCS#10"):
+            await alice.certificate(assertion, key, now=now, request=b"nothing")
+        with pytest.raises(Refused, match=r"400: .*RSA of 2048"):
+            await alice.certificate(assertion, key, now=now, request=certificate_request(rsa_key(0, 1024)))
+        with pytest.raises(Refused, match=r"400: .*no name that can be kept"):
+            await alice.certificate(assertion, key, now=now, device="my device")
+        (ticket,) = assertion.iter("{*}Ticket")
+        ticket.text = (ticket.text or "")[:-8] + "AAAAAAA="
+        with pytest.raises(Refused, match=r"403: .*none of ours"):
+            await alice.certificate(assertion, key, now=now)
+
+
+async def test_a_ticket_ends_with_the_password_it_was_given_for(server: ParleyServer) -> None:
+    await server.create_users(["dora"])
+    async with client(server, "dora") as dora:
+        assertion, key = await dora.ticket()
+        done = await server.parley("user", "passwd", f"dora@{DOMAIN}", "--password-file", "-", stdin="Other-22\n")
+        assert done.returncode == 0, done.stderr
+        with pytest.raises(Refused, match=r"403: .*ask for another"):
+            await dora.certificate(assertion, key, now=time.time())
+        with pytest.raises(Refused, match="401"):
+            await dora.ticket()
+        dora.password = "Other-22"
+        await dora.provision(now=time.time())
+        done = await server.parley("user", "disable", f"dora@{DOMAIN}")
+        assert done.returncode == 0, done.stderr
+        with pytest.raises(Refused, match="401"):
+            await dora.ticket()
+    listed = await server.parley("--json", "user", "certificates", f"dora@{DOMAIN}")
+    assert json.loads(listed.stdout) == []
+
+
+async def test_http_that_is_none_of_the_services(server: ParleyServer) -> None:
+    async with client(server) as alice:
+        with pytest.raises(Refused, match="404"):
+            await alice.send("GET", "/")
+        with pytest.raises(Refused, match="405") as refused:
+            await alice.send("GET", TICKET_ENTRY)
+        assert refused.value.headers["allow"] == ["POST"]
+        with pytest.raises(Refused, match="413"):
+            await alice.send("POST", TICKET_ENTRY, b" " * 40_000)
+    assert await metric(server, 'parley_web_limited_total{limit="body_bytes"}') >= 1
+
+
+async def test_slow_and_silent_connections_are_closed(server: ParleyServer) -> None:
+    context = ssl.create_default_context(cafile=str(server.ca_file))
+    host, port = server.web_url.removeprefix("https://").split(":")
+    for begin in (b"", f"POST {TICKET_ENTRY} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n<".encode()):
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+        writer.write(begin)
+        try:
+            answer = await asyncio.wait_for(reader.read(), 10)
+        except ConnectionError:
+            answer = b""
+        assert answer.startswith(b"HTTP/1.1 408 ") if begin else answer == b""
+        writer.close()
+        await asyncio.wait_for(writer.wait_closed(), 5)
+
+
+async def test_many_failures_are_refused_for_a_while(tmp_path: Path) -> None:
+    server = ParleyServer(tmp_path, config={"web": {"limits": {"failures_per_source": 2}}})
+    try:
+        await server.start()
+        async with client(server, "alice", "Wrong-1") as somebody:
+            for _ in range(2):
+                with pytest.raises(Refused, match="401"):
+                    await somebody.ticket("basic")
+            with pytest.raises(Refused, match="503") as refused:
+                await somebody.ticket("basic")
+        assert refused.value.headers["retry-after"] == ["60"]
+    finally:
+        await server.stop()
