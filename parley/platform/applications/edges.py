@@ -33,6 +33,8 @@ _FRESH_S: Final = 2.0
 _AGAIN_S: Final = 0.2
 TIMEOUT_S: Final = 32.0
 """Timer F of RFC 3261: how long a request waits for its answer."""
+HANDED_OVER_S: Final = 5.0
+"""How long a front end may take to say that it sent what has no answer."""
 
 DeliverClient = DuplexClient[pb.Delivery, pb.DeliveryEvent]
 
@@ -105,12 +107,23 @@ class EdgeSender:
         finally:
             client.close(exchange)
 
-    async def send(self, request: Request, flow: Flow, *, traceparent: str = "") -> None:
-        """Sends a request that has no answer (BENOTIFY, ACK). Raises FlowGone when its front end is gone, RpcError."""
+    async def send(self, request: Request, flow: Flow, *, traceparent: str = "", timeout_s: float = HANDED_OVER_S) -> None:
+        """Sends a request that has no answer (BENOTIFY, ACK), and waits until its front end has handed it to the flow.
+
+        Raises FlowGone when the flow or its front end is gone, RpcError.
+        """
         client = await self._client(flow)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         delivery = _delivery(flow, traceparent)
         delivery.raw_message.CopyFrom(sip_message(request))
-        client.close(client.open(delivery, _ignore))
+        exchange = client.open(delivery, lambda event: _take_end(event, done))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await done
+        except TimeoutError:
+            raise RpcError(StatusCode.DEADLINE_EXCEEDED, "the front end does not say whether it was sent") from None
+        finally:
+            client.close(exchange)
 
     async def stop(self) -> None:
         """Closes all streams."""
@@ -148,8 +161,7 @@ def _take(event: Any, request: Request, done: asyncio.Future[Response]) -> None:
         return
     kind = event.WhichOneof("kind")
     if kind == "failure":
-        gone = event.failure.code in (430, StatusCode.NOT_FOUND.value[0])
-        done.set_exception(FlowGone() if gone else RpcError(StatusCode.UNAVAILABLE, "the request could not be sent"))
+        done.set_exception(_failure(event))
     elif kind == "ended":
         done.set_result(make_response(request, 408))
     else:
@@ -162,5 +174,18 @@ def _take(event: Any, request: Request, done: asyncio.Future[Response]) -> None:
             done.set_result(response)
 
 
-def _ignore(event: Any) -> None:
-    """What has no answer has no events of interest."""
+def _take_end(event: Any, done: asyncio.Future[None]) -> None:
+    if done.done():
+        return
+    if isinstance(event, RpcError):
+        done.set_exception(event)
+    elif event.WhichOneof("kind") == "failure":
+        done.set_exception(_failure(event))
+    else:
+        done.set_result(None)
+
+
+def _failure(event: Any) -> RpcError:
+    if event.failure.code in (430, StatusCode.NOT_FOUND.value[0]):
+        return FlowGone()
+    return RpcError(StatusCode.UNAVAILABLE, "the request could not be sent")

@@ -79,8 +79,10 @@ class Deliveries:
             return
         self._on_request(message)
         if kind == "raw_message":
-            self._send_raw(message, flow)
-            send(DeliveryEvent(id=item.id, ended=True))
+            if self._send_raw(message, flow):
+                send(DeliveryEvent(id=item.id, ended=True))
+            else:
+                _fail(item.id, FLOW_GONE, send)
         else:
             self._send_request(item, message, flow, send)
 
@@ -100,13 +102,14 @@ class Deliveries:
             return
         self._route(prepared.request, flow, item.traceparent)
 
-    def _send_raw(self, request: Request, flow: Flow) -> None:
+    def _send_raw(self, request: Request, flow: Flow) -> bool:
+        """Whether the flow took it; what cannot be passed on is dropped, and would be another time."""
         try:
             prepared = prepare_request(request, via=self._via(flow, request))
         except SipError as error:
             logger.info("a message could not be passed on: %s", error)
-            return
-        flow.send(bytes(prepared.request))
+            return True
+        return flow.send(bytes(prepared.request))
 
     def _send_request(self, item: Delivery, request: Request, flow: Flow, send: Send) -> None:
         record = None
