@@ -61,6 +61,8 @@ class Call:
     voice: bool = True
     ringing: bool = False
     answered_at: float | None = None
+    to_tag: str = ""
+    """Of the callee who rings first, then of the one who answers."""
 
     @property
     def state(self) -> str:
@@ -76,9 +78,10 @@ class CallTracker:
     Every method takes the wall-clock time and returns the fact to publish, or None when nothing new happened.
     """
 
-    def __init__(self, max_seconds: float = 86_400) -> None:
-        """``max_seconds``: a call that old is taken for lost, as its BYE never came."""
+    def __init__(self, edge_uid: str = "", max_seconds: float = 86_400) -> None:
+        """``edge_uid``: this front end; ``max_seconds``: a call that old is taken for lost, as its BYE never came."""
         self._calls: dict[CallKey, Call] = {}
+        self._edge_uid = edge_uid
         self._max_seconds = max_seconds
 
     def __len__(self) -> int:
@@ -101,20 +104,22 @@ class CallTracker:
         _CALLS.set(len(self._calls))
         return self._fact(call, CallChanged.KIND_STARTED, now)
 
-    def provisional(self, key: CallKey, status: int, now: float) -> CallChanged | None:
+    def provisional(self, key: CallKey, status: int, now: float, to_tag: str = "") -> CallChanged | None:
         """A 101 to 199 went to the caller; the first one that tells of ringing or early media counts."""
         call = self._calls.get(key)
         if call is None or call.ringing or call.answered_at is not None or status not in (180, 182, 183):
             return None
         call.ringing = True
+        call.to_tag = to_tag
         return self._fact(call, CallChanged.KIND_RINGING, now)
 
-    def answered(self, key: CallKey, now: float) -> CallChanged | None:
+    def answered(self, key: CallKey, now: float, to_tag: str = "") -> CallChanged | None:
         """The first 2xx went to the caller."""
         call = self._calls.get(key)
         if call is None or call.answered_at is not None:
             return None
         call.answered_at = now
+        call.to_tag = to_tag
         return self._fact(call, CallChanged.KIND_ANSWERED, now)
 
     def failed(self, key: CallKey, status: int, now: float) -> CallChanged | None:
@@ -150,8 +155,7 @@ class CallTracker:
             fact.duration_ms = max(0, round((now - call.answered_at) * 1000))
         return fact
 
-    @staticmethod
-    def _fact(call: Call, kind: CallChanged.Kind.ValueType, now: float) -> CallChanged:
+    def _fact(self, call: Call, kind: CallChanged.Kind.ValueType, now: float) -> CallChanged:
         return CallChanged(
             kind=kind,
             call_id=call.key.call_id,
@@ -159,6 +163,9 @@ class CallTracker:
             to_aor=call.to_aor,
             at_ms=round(now * 1000),
             voice=call.voice,
+            from_tag=call.key.from_tag,
+            to_tag=call.to_tag,
+            edge_uid=self._edge_uid,
         )
 
 

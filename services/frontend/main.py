@@ -89,7 +89,7 @@ class FrontendService:
         rpc, clock = context.rpc, context.clock
         self._flows = Flows(wall=clock.wall)
         self._driver = Driver(clock, loop, timers=Timers(trying_after=0.0), limit=config.limits.transactions)
-        self._calls = CallTracker()
+        self._calls = CallTracker(self.edge_uid)
         self._facts = FactPublisher(context.events)
         self._local = LocalBranches(self._driver)
         self._loops = LoopDetector(

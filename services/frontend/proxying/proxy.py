@@ -400,13 +400,21 @@ class ProxyCore:
         now = self._clock.wall()
         status = response.status
         if status < 200:
-            fact = self._calls.provisional(key, status, now)
+            fact = self._calls.provisional(key, status, now, _tag_of(response))
         elif status < 300:
-            fact = self._calls.answered(key, now)
+            fact = self._calls.answered(key, now, _tag_of(response))
         else:
             fact = self._calls.failed(key, status, now)
         if fact is not None:
             self._facts.publish(TOPIC, key.call_id, fact, call.traceparent)
+
+
+def _tag_of(response: Response) -> str:
+    """The callee's tag; "" when there is none to be read."""
+    try:
+        return response.to_tag or ""
+    except SipParseError:
+        return ""
 
 
 def _of_endpoint(request: Request, bindings: list[Binding]) -> list[Binding]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley/events/v1/call.proto\x12\x10parley.events.v1\"\xbb\x02\n\x0b\x43\x61llChanged\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".parley.events.v1.CallChanged.Kind\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x10\n\x08\x66rom_aor\x18\x03 \x01(\t\x12\x0e\n\x06to_aor\x18\x04 \x01(\t\x12\r\n\x05\x61t_ms\x18\x05 \x01(\x03\x12\x0e\n\x06status\x18\x06 \x01(\r\x12\r\n\x05\x63\x61use\x18\x07 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x08 \x01(\x03\x12\x10\n\x08\x65nded_by\x18\t \x01(\t\x12\r\n\x05voice\x18\n \x01(\x08\"c\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_STARTED\x10\x01\x12\x10\n\x0cKIND_RINGING\x10\x02\x12\x11\n\rKIND_ANSWERED\x10\x03\x12\x0e\n\nKIND_ENDED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley/events/v1/call.proto\x12\x10parley.events.v1\"\xef\x02\n\x0b\x43\x61llChanged\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".parley.events.v1.CallChanged.Kind\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x10\n\x08\x66rom_aor\x18\x03 \x01(\t\x12\x0e\n\x06to_aor\x18\x04 \x01(\t\x12\r\n\x05\x61t_ms\x18\x05 \x01(\x03\x12\x0e\n\x06status\x18\x06 \x01(\r\x12\r\n\x05\x63\x61use\x18\x07 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x08 \x01(\x03\x12\x10\n\x08\x65nded_by\x18\t \x01(\t\x12\r\n\x05voice\x18\n \x01(\x08\x12\x10\n\x08\x66rom_tag\x18\x0b \x01(\t\x12\x0e\n\x06to_tag\x18\x0c \x01(\t\x12\x10\n\x08\x65\x64ge_uid\x18\r \x01(\t\"c\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_STARTED\x10\x01\x12\x10\n\x0cKIND_RINGING\x10\x02\x12\x11\n\rKIND_ANSWERED\x10\x03\x12\x0e\n\nKIND_ENDED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.proto.events.v1.call
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CALLCHANGED']._serialized_start=50
-  _globals['_CALLCHANGED']._serialized_end=365
-  _globals['_CALLCHANGED_KIND']._serialized_start=266
-  _globals['_CALLCHANGED_KIND']._serialized_end=365
+  _globals['_CALLCHANGED']._serialized_end=417
+  _globals['_CALLCHANGED_KIND']._serialized_start=318
+  _globals['_CALLCHANGED_KIND']._serialized_end=417
 # @@protoc_insertion_point(module_scope)

@@ -52,6 +52,9 @@ class CallChanged(_message.Message):
     DURATION_MS_FIELD_NUMBER: _builtins.int
     ENDED_BY_FIELD_NUMBER: _builtins.int
     VOICE_FIELD_NUMBER: _builtins.int
+    FROM_TAG_FIELD_NUMBER: _builtins.int
+    TO_TAG_FIELD_NUMBER: _builtins.int
+    EDGE_UID_FIELD_NUMBER: _builtins.int
     kind: Global___CallChanged.Kind.ValueType
     call_id: _builtins.str
     from_aor: _builtins.str
@@ -67,6 +70,11 @@ class CallChanged(_message.Message):
     """Who hung up or cancelled: "caller", "callee", "server"."""
     voice: _builtins.bool
     """Sound or pictures were offered; false for a session of messages alone."""
+    from_tag: _builtins.str
+    """Tags of the caller and of the callee who rings first, then of the one who answers; empty while nobody rings."""
+    to_tag: _builtins.str
+    edge_uid: _builtins.str
+    """The front end that tells of the call; who keeps its state gives it up when that is gone."""
     def __init__(
         self,
         *,
@@ -80,10 +88,13 @@ class CallChanged(_message.Message):
         duration_ms: _builtins.int = ...,
         ended_by: _builtins.str = ...,
         voice: _builtins.bool = ...,
+        from_tag: _builtins.str = ...,
+        to_tag: _builtins.str = ...,
+        edge_uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "call_id", b"call_id", "cause", b"cause", "duration_ms", b"duration_ms", "ended_by", b"ended_by", "from_aor", b"from_aor", "kind", b"kind", "status", b"status", "to_aor", b"to_aor", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "call_id", b"call_id", "cause", b"cause", "duration_ms", b"duration_ms", "edge_uid", b"edge_uid", "ended_by", b"ended_by", "from_aor", b"from_aor", "from_tag", b"from_tag", "kind", b"kind", "status", b"status", "to_aor", b"to_aor", "to_tag", b"to_tag", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -112,3 +112,44 @@ class ContactChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContactChanged: _TypeAlias = ContactChanged  # noqa: Y015
+
+@_typing.final
+class WatcherChanged(_message.Message):
+    """Topic "parley.watchers", key: address of record of who is watched. Told only while that user wants to know."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AOR_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    WATCHER_FIELD_NUMBER: _builtins.int
+    WATCHER_NAME_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    BEGAN_AT_MS_FIELD_NUMBER: _builtins.int
+    aor: _builtins.str
+    at_ms: _builtins.int
+    subscription_id: _builtins.str
+    watcher: _builtins.str
+    """Address of record and name of who watches."""
+    watcher_name: _builtins.str
+    event: _builtins.str
+    """What happened, as RFC 3858 names it: "subscribe", "timeout", "rejected", "deactivated"."""
+    began_at_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        aor: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        subscription_id: _builtins.str = ...,
+        watcher: _builtins.str = ...,
+        watcher_name: _builtins.str = ...,
+        event: _builtins.str = ...,
+        began_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aor", b"aor", "at_ms", b"at_ms", "began_at_ms", b"began_at_ms", "event", b"event", "subscription_id", b"subscription_id", "watcher", b"watcher", "watcher_name", b"watcher_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatcherChanged: _TypeAlias = WatcherChanged  # noqa: Y015

@@ -288,7 +288,7 @@ Global___StandardPublication: _TypeAlias = StandardPublication  # noqa: Y015
 
 @_typing.final
 class Call(_message.Message):
-    """A call the user takes part in, as the front ends' events tell."""
+    """A call the user takes part in, as the front ends' events tell. Once it is over it is kept for a while, to be told of."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -297,11 +297,28 @@ class Call(_message.Message):
     OUTGOING_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
     AT_MS_FIELD_NUMBER: _builtins.int
+    RINGING_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    CALLER_TAG_FIELD_NUMBER: _builtins.int
+    CALLEE_TAG_FIELD_NUMBER: _builtins.int
+    EDGE_UID_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     remote: _builtins.str
     outgoing: _builtins.bool
     answered: _builtins.bool
     at_ms: _builtins.int
+    """Of the last change, milliseconds since the Unix epoch."""
+    ringing: _builtins.bool
+    ended: _builtins.str
+    """How it ended, as RFC 4235 names it; empty while it goes on."""
+    code: _builtins.int
+    """Status that ended it; 0 for none."""
+    caller_tag: _builtins.str
+    """Tags of caller and callee; that of the callee is empty while nobody's phone rings."""
+    callee_tag: _builtins.str
+    edge_uid: _builtins.str
+    """The front end that tells of it: when that is gone, so is the call."""
     def __init__(
         self,
         *,
@@ -310,10 +327,16 @@ class Call(_message.Message):
         outgoing: _builtins.bool = ...,
         answered: _builtins.bool = ...,
         at_ms: _builtins.int = ...,
+        ringing: _builtins.bool = ...,
+        ended: _builtins.str = ...,
+        code: _builtins.int = ...,
+        caller_tag: _builtins.str = ...,
+        callee_tag: _builtins.str = ...,
+        edge_uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "at_ms", b"at_ms", "call_id", b"call_id", "outgoing", b"outgoing", "remote", b"remote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "at_ms", b"at_ms", "call_id", b"call_id", "callee_tag", b"callee_tag", "caller_tag", b"caller_tag", "code", b"code", "edge_uid", b"edge_uid", "ended", b"ended", "outgoing", b"outgoing", "remote", b"remote", "ringing", b"ringing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -488,6 +511,10 @@ class Subscription(_message.Message):
     CATEGORIES_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
     WATCHER_NAME_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    BEGAN_AT_MS_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    LIST_NAME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     watcher: _builtins.str
     """Address of record of the subscriber."""
@@ -508,6 +535,14 @@ class Subscription(_message.Message):
     endpoint: _builtins.str
     """Endpoint id, or the instance, or ""."""
     watcher_name: _builtins.str
+    event_id: _builtins.str
+    """Parameter "id" of Event, which notifications repeat."""
+    began_at_ms: _builtins.int
+    """Milliseconds since the Unix epoch."""
+    call: _builtins.str
+    """Call-ID of the only call that is asked for (RFC 4235 section 3.2); empty: all."""
+    list_name: _builtins.str
+    """A list that the server keeps: "contacts"; empty: the subscriber named the resources."""
     @_builtins.property
     def routes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -537,10 +572,14 @@ class Subscription(_message.Message):
         categories: _abc.Iterable[_builtins.str] | None = ...,
         endpoint: _builtins.str = ...,
         watcher_name: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        began_at_ms: _builtins.int = ...,
+        call: _builtins.str = ...,
+        list_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_effort", b"best_effort", "call_id", b"call_id", "categories", b"categories", "endpoint", b"endpoint", "event", b"event", "expires_at_ms", b"expires_at_ms", "flow", b"flow", "format", b"format", "id", b"id", "list", b"list", "local_party", b"local_party", "remote_party", b"remote_party", "remote_target", b"remote_target", "resources", b"resources", "routes", b"routes", "target", b"target", "watcher", b"watcher", "watcher_name", b"watcher_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at_ms", b"began_at_ms", "best_effort", b"best_effort", "call", b"call", "call_id", b"call_id", "categories", b"categories", "endpoint", b"endpoint", "event", b"event", "event_id", b"event_id", "expires_at_ms", b"expires_at_ms", "flow", b"flow", "format", b"format", "id", b"id", "list", b"list", "list_name", b"list_name", "local_party", b"local_party", "remote_party", b"remote_party", "remote_target", b"remote_target", "resources", b"resources", "routes", b"routes", "target", b"target", "watcher", b"watcher", "watcher_name", b"watcher_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
