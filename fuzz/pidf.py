@@ -15,7 +15,6 @@ from parley.presence.standard.iscomposing import build_iscomposing, parse_iscomp
 from parley.presence.standard.message_summary import build_message_summary, parse_message_summary
 from parley.presence.standard.multipart import build_multipart, parse_multipart
 from parley.presence.standard.pidf import build_pidf, parse_pidf
-from parley.presence.standard.presence_rules import build_presence_rules, decide, parse_presence_rules
 from parley.presence.standard.resource_lists import all_entries, build_resource_lists, parse_resource_lists
 from parley.presence.standard.rlmi import build_list, build_rlmi, parse_list, parse_rlmi
 from parley.presence.standard.watcherinfo import build_watcherinfo, parse_watcherinfo
@@ -82,14 +81,6 @@ def _cpim(data: bytes) -> None:
             found.address(header.name)
 
 
-def _rules(data: bytes) -> None:
-    found = _again(parse_presence_rules, build_presence_rules)(data)
-    if found is not None:
-        decide(found, "sip:a@b", "b", now=0.0)
-        anyone = [rule.handling for rule in found if rule.identity is None]
-        assert decide(found, "", "", default="block") == "block" or anyone
-
-
 _READERS: Final[tuple[Callable[[bytes], Any], ...]] = (
     _pidf,
     _again(parse_watcherinfo, build_watcherinfo),
@@ -101,7 +92,6 @@ _READERS: Final[tuple[Callable[[bytes], Any], ...]] = (
     _again(parse_iscomposing, build_iscomposing),
     _again(parse_imdn, build_imdn),
     _cpim,
-    _rules,
 )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final
 
 from parley.presence.errors import BadDocument, TooLarge, VersionConflict, WrongVersion
-from parley.presence.model import MAX_CONTAINER, bare, container_of
+from parley.presence.model import BLOCKED, COMPANY, MAX_CONTAINER, TEAM, bare, container_of
 from parley.proto.presence.v1 import state_pb2 as pb
 
 MEMBER_TYPES: Final = ("user", "domain", "sameEnterprise", "publicCloud", "federated", "everyone")
@@ -13,6 +14,25 @@ MEMBER_TYPES: Final = ("user", "domain", "sameEnterprise", "publicCloud", "feder
 
 _WITH_VALUE: Final = ("user", "domain")
 MAX_MEMBERS: Final = 1_000
+
+
+class Standing(Enum):
+    """What the containers of a user mean for a subscription of a standard client."""
+
+    ADMITTED = "admitted"
+    WAITING = "waiting"
+    """In no container: the user has not decided, and the subscription is pending."""
+    BLOCKED = "blocked"
+
+
+class CallDetail(Enum):
+    """How much of a user's calls a watcher is shown."""
+
+    NONE = "none"
+    STATE = "state"
+    """That there is a call, how far it is, and who began it."""
+    PARTIES = "parties"
+    """With whom, and what it takes to pick it up."""
 
 
 def relation(watcher: str, presentity: str) -> str:
@@ -35,6 +55,26 @@ def effective_container(state: pb.Presentity, watcher: str) -> int:
             if fits:
                 best[member.type] = max(best.get(member.type, 0), container.id)
     return next((best[kind] for kind in MEMBER_TYPES if kind in best), 0)
+
+
+def standing(state: pb.Presentity, watcher: str) -> Standing:
+    """How a watcher stands by the containers; the user is admitted to the own presence."""
+    if watcher == state.address:
+        return Standing.ADMITTED
+    container = effective_container(state, watcher)
+    if container == BLOCKED:
+        return Standing.BLOCKED
+    return Standing.ADMITTED if container else Standing.WAITING
+
+
+def call_detail(state: pb.Presentity, watcher: str) -> CallDetail:
+    """What a watcher sees of calls: colleagues that there are some, the team and who is closer with whom."""
+    if watcher == state.address:
+        return CallDetail.PARTIES
+    container = effective_container(state, watcher)
+    if container == BLOCKED or container < COMPANY:
+        return CallDetail.NONE
+    return CallDetail.PARTIES if container >= TEAM else CallDetail.STATE
 
 
 def change_members(

@@ -123,7 +123,7 @@ def _of_standard_phones(state: pb.Presentity) -> list[_Input]:
         inputs.append(_Input("machineState", in_use, "", 0, 1_000_000, phone.published_at_ms))
         if _IDLE.stop <= level < BE_RIGHT_BACK - 500:
             inputs.append(_Input("calendarState", level, phone.activity, 0, 1_000_000, phone.published_at_ms))
-    answered = [call for call in state.calls if call.answered]
+    answered = [call for call in state.calls if call.answered and not call.ended]
     if answered:
         inputs.append(_Input("phoneState", BUSY, "on-the-phone", 0, 1_000_000, answered[-1].at_ms))
     silent = not state.standard and not any(

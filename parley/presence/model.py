@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from parley.proto.presence.v1 import state_pb2 as pb
+from parley.sip.errors import SipParseError
+from parley.sip.uri import aor, parse_uri
 
 PUBLIC: Final = 100
 COMPANY: Final = 200
@@ -53,6 +55,25 @@ def bare(address: str) -> str:
     return address.removeprefix("sip:")
 
 
+def address_of(text: str) -> str:
+    """The address of record of a URI as it stands in a document, with or without "sip:". Raises SipParseError."""
+    uri = parse_uri(text if ":" in text else f"sip:{text}")
+    if not uri.is_sip or not uri.user:
+        raise SipParseError(400, "Not an Address")
+    return aor(uri)
+
+
+def addresses_of(texts: Iterable[str]) -> list[str]:
+    """The addresses of record of URIs, each once; what is no SIP address is left out."""
+    found: dict[str, None] = {}
+    for text in texts:
+        try:
+            found[address_of(text)] = None
+        except SipParseError:
+            continue
+    return list(found)
+
+
 def key_of(publication: pb.Publication) -> Key:
     """What a publication is known by."""
     return publication.category, publication.instance, publication.container
@@ -89,10 +110,15 @@ def of_category(state: pb.Presentity, category: str, container: int | None = Non
             yield publication
 
 
-def next_deadline_ms(state: pb.Presentity) -> int:
-    """When the first publication expires, milliseconds since the Unix epoch; 0 when none does."""
+def next_deadline_ms(state: pb.Presentity, look_at_calls_ms: int = 0) -> int:
+    """When the first publication expires, milliseconds since the Unix epoch; 0 when none does.
+
+    ``look_at_calls_ms``: when those who have calls are looked at again.
+    """
     times = [publication.expires_at_ms for publication in state.publications if publication.expires_at_ms]
     times += [publication.expires_at_ms for publication in state.standard]
+    if look_at_calls_ms and any(not call.ended for call in state.calls):
+        times.append(look_at_calls_ms)
     return min(times, default=0)
 
 

@@ -11,13 +11,14 @@ from parley.presence.documents.publications import FAULT_TYPE, fault
 from parley.presence.errors import PresenceError, VersionConflict
 from parley.sip.diagnostics import ms_diagnostics
 from services.presence.config import PresenceConfig
+from services.presence.packages import EVENTS
 from services.presence.phone_publications import PhonePublications
 from services.presence.service_requests import ServiceRequests
-from services.presence.subscriptions import OWN_EVENTS, PRESENCE, Subscriptions
+from services.presence.subscriptions import Subscriptions
+from services.presence.wishes import event_of
 
 _REFUSED = Counter("parley_presence_refused_total", "Requests refused, by method and status", ["method", "status"])
 
-_EVENTS: Final = OWN_EVENTS | {PRESENCE}
 _NO_NUMBER: Final = 1000
 
 
@@ -39,9 +40,8 @@ class PresenceApplication:
             if len(request.body) > self._config.max_body_bytes:
                 raise PresenceError("the document is too large", 413)
             if request.method == "SUBSCRIBE":
-                event = (request.get("Event") or "").partition(";")[0].strip().lower()
-                if event not in _EVENTS:
-                    incoming.reply(489, None, (("Allow-Events", ", ".join(sorted(_EVENTS))),))
+                if event_of(request) not in EVENTS:
+                    incoming.reply(489, None, (("Allow-Events", ", ".join(sorted(EVENTS))),))
                 else:
                     await self._subscriptions.handle(incoming)
             elif request.method == "SERVICE":

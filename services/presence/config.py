@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field, field_validator
 
@@ -19,6 +19,9 @@ class PresenceConfig(Section):
     max_contacts: int = Field(default=1_000, ge=1, le=10_000, description="Contacts of one user")
     max_subscriptions: int = Field(default=64, ge=8, description="Subscriptions of one user, all endpoints together")
     max_resources: int = Field(default=1_000, ge=1, le=10_000, description="Resources of one batched subscription")
+    max_list_resources: int = Field(
+        default=200, ge=1, le=1_000, description="Resources of a list that a standard client watches"
+    )
     max_body_bytes: int = Field(default=65_536, ge=4_096, description="Largest document of a client")
     subscription_seconds: int = Field(default=3_600, ge=60, description="Length of a subscription when none is asked for")
     max_subscription_seconds: int = Field(default=28_800, ge=60, description="Longest subscription")
@@ -26,6 +29,13 @@ class PresenceConfig(Section):
     publish_seconds: int = Field(default=3_600, ge=60, description="Length of a PUBLISH when none is asked for")
     notify_interval: float = Field(
         default=0.5, ge=0, description="Least seconds between two notifications of a subscription"
+    )
+    blocked_watchers: Literal["offline", "refuse"] = Field(
+        default="offline",
+        description="What standard clients are told that a user blocked: 'offline', as if the user were, or 'refuse' (403)",
+    )
+    call_check_seconds: float = Field(
+        default=30, ge=1, description="Seconds between two looks at whether the front end of a call still carries it"
     )
     settings: dict[str, dict[str, dict[str, str]]] = Field(
         default={},

@@ -1,4 +1,4 @@
-"""Endpoints that come and go, and calls that users take part in, as the events of other services tell."""
+"""Endpoints that come and go, as the registrar's events tell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from parley.platform.clock import Clock
 from parley.platform.events.api import Event
 from parley.platform.telemetry.tracing import current_span
 from parley.presence.model import drop_endpoint
-from parley.proto.events.v1.call_pb2 import CallChanged
 from parley.proto.events.v1.presence_pb2 import PresenceChanged
 from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from parley.proto.presence.v1 import state_pb2 as pb
@@ -14,11 +13,10 @@ from services.presence.changes import presence_event
 from services.presence.repository import PresenceRepository
 
 _MAX_ENDPOINTS = 32
-_MAX_CALLS = 32
 
 
 class Endpoints:
-    """Keeps the endpoints and calls of presentities."""
+    """Keeps the endpoints of presentities."""
 
     def __init__(self, repository: PresenceRepository, clock: Clock) -> None:
         self._repository = repository
@@ -49,36 +47,6 @@ class Endpoints:
             return None, presence_event(state, own, seen, now_ms)
 
         await self._repository.change(changed.aor, apply, current_span().traceparent)
-
-    async def on_call_changed(self, event: Event) -> None:
-        """Handler of the topic ``parley.calls``. Raises StoreError."""
-        changed: CallChanged = event.message
-        if changed.kind in (CallChanged.KIND_STARTED, CallChanged.KIND_RINGING):
-            return
-        for aor, remote, outgoing in (
-            (changed.from_aor, changed.to_aor, True),
-            (changed.to_aor, changed.from_aor, False),
-        ):
-            await self._call(aor, remote, outgoing, changed, current_span().traceparent)
-
-    async def _call(self, aor: str, remote: str, outgoing: bool, changed: CallChanged, traceparent: str) -> None:
-        now_ms = int(self._clock.wall() * 1000)
-
-        def apply(state: pb.Presentity) -> tuple[None, PresenceChanged | None]:
-            kept = [call for call in state.calls if call.call_id != changed.call_id]
-            if changed.kind == CallChanged.KIND_ANSWERED and changed.voice:
-                call = pb.Call(call_id=changed.call_id, remote=remote, outgoing=outgoing, answered=True, at_ms=changed.at_ms)
-                kept.append(call)
-            if len(kept) == len(state.calls):
-                return None, None
-            del state.calls[:]
-            state.calls.extend(kept[-_MAX_CALLS:])
-            event = presence_event(state, set(), set(), now_ms)
-            event.calls = True
-            return None, event
-
-        if aor.startswith("sip:"):
-            await self._repository.change(aor, apply, traceparent)
 
 
 def _same(endpoint: pb.Endpoint, changed: RegistrationChanged) -> bool:

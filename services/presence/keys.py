@@ -24,9 +24,9 @@ def subscriptions_key(watcher: str) -> str:
     return f"{_prefix(shard_of(watcher))}s:{watcher}"
 
 
-def watchers_key(target: str) -> str:
-    """Hash of the subscriptions to a user, by id."""
-    return f"{_prefix(shard_of(target))}w:{target}"
+def watchers_key(target: str, package: str = "") -> str:
+    """Hash of the subscriptions to a user, by id; those of a package that few ask for lie beside, under its name."""
+    return f"{_prefix(shard_of(target))}w{package and '.'}{package}:{target}"
 
 
 def deadlines_key(shard: int) -> str:

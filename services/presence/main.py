@@ -9,20 +9,28 @@ from parley.platform.rpc.batch import BatchClient
 from parley.platform.store.shards import SHARDS
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
 from parley.proto.events.v1.call_pb2 import CallChanged
-from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged
+from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged, WatcherChanged
 from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from parley.proto.events.v1.user_pb2 import UserChanged
 from parley.proto.presence.v1.presence_pb2_grpc import add_PresenceServicer_to_server
 from parley.proto.registrar.v1 import registrar_pb2 as registrar
 from services.presence import keys
 from services.presence.application import PresenceApplication
+from services.presence.calls import CallCheck, Calls
 from services.presence.config import PresenceConfig
+from services.presence.documents import Documents
 from services.presence.endpoints import Endpoints
 from services.presence.fanout import Fanout
 from services.presence.flows import FlowFinder
 from services.presence.notifier import Notifier
 from services.presence.phone_publications import PhonePublications
-from services.presence.repository import CONTACTS_TOPIC, PRESENCE_TOPIC, PresenceRepository, decode_event
+from services.presence.repository import (
+    CONTACTS_TOPIC,
+    PRESENCE_TOPIC,
+    WATCHERS_TOPIC,
+    PresenceRepository,
+    decode_event,
+)
 from services.presence.service import PresenceSurface
 from services.presence.service_requests import ServiceRequests
 from services.presence.subscriptions import Subscriptions
@@ -48,25 +56,27 @@ class PresenceService(ShortWorkService):
         context, config, clock = self._context, self.config, self._context.clock
         outboxes = [keys.outbox_key(shard) for shard in range(SHARDS)]
         self._relay = OutboxRelay(self.name, context.store, context.events, outboxes, decode_event)
-        repository = PresenceRepository(context.store, self._relay.wake)
+        repository = PresenceRepository(context.store, self._relay.wake, clock, call_check_s=config.call_check_seconds)
         self._users = Users(context.rpc.channel("parley.addressbook.v1.AddressBook").stub(AddressBookStub), clock)
-        self._sender = EdgeSender(context.rpc, EdgeAddresses(context.rpc))
+        addresses = EdgeAddresses(context.rpc)
+        self._sender = EdgeSender(context.rpc, addresses)
         finder = FlowFinder(
             BatchClient(
                 context.rpc.channel("parley.registrar.v1.Registrar"), "/parley.registrar.v1.Registrar/Lookup",
                 registrar.LookupRequest, registrar.LookupResponse,
             )
         )  # fmt: skip
-        self._fanout = Fanout(repository, self._users)
+        documents = Documents(config, repository, self._users, clock)
         self._notifier = Notifier(
-            repository, self._sender, self._fanout, finder.find, clock, context.tracer, interval_s=config.notify_interval
+            repository, self._sender, documents, finder.find, clock, context.tracer, interval_s=config.notify_interval
         )
-        self._fanout.notifier = self._notifier
+        self._fanout = Fanout(repository, self._users, documents, self._notifier, max_listed=config.max_list_resources)
         self._endpoints = Endpoints(repository, clock)
-        self._sweeper = Sweeper(repository, self._notifier, clock)
+        self._calls = Calls(repository, self._users, clock)
+        self._sweeper = Sweeper(repository, self._notifier, CallCheck(context.rpc, addresses, clock), clock)
         application = PresenceApplication(
             config,
-            Subscriptions(config, repository, self._notifier, self._users, clock),
+            Subscriptions(config, repository, self._notifier, documents, self._users, clock),
             ServiceRequests(config, repository, clock),
             PhonePublications(config, repository, clock),
         )
@@ -84,7 +94,8 @@ class PresenceService(ShortWorkService):
         events.subscribe(PRESENCE_TOPIC, PresenceChanged, self._fanout.on_presence_changed, group=_GROUP)
         events.subscribe(CONTACTS_TOPIC, ContactChanged, self._fanout.on_contact_changed, group=_GROUP)
         events.subscribe("parley.registrations", RegistrationChanged, self._endpoints.on_registration_changed, group=_GROUP)
-        events.subscribe("parley.calls", CallChanged, self._endpoints.on_call_changed, group=_GROUP)
+        events.subscribe("parley.calls", CallChanged, self._calls.on_call_changed, group=_GROUP)
+        events.subscribe(WATCHERS_TOPIC, WatcherChanged, self._fanout.on_watcher_changed, group=_GROUP)
         events.subscribe("parley.users", UserChanged, self._users.on_user_changed)
         self.ready = True
 

@@ -1,7 +1,8 @@
 """Sends NOTIFY and BENOTIFY: at once, then at most once an interval for each subscription, and always the newest state.
 
-What changes meanwhile is gathered, and the document is made when it is sent. A client whose connection is gone is looked for
-among its registrations; a subscription nobody answers for is ended.
+What changes meanwhile is gathered, and the document is made when it is sent: after its number is taken, so of two
+notifications on their way at a time, from whichever processes, the one with the higher number tells the later state.
+A client whose connection is gone is looked for among its registrations; a subscription nobody answers for is ended.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import Counter, Histogram
 
@@ -22,8 +22,10 @@ from parley.platform.telemetry.tracing import Tracer
 from parley.proto.presence.v1 import state_pb2 as pb
 from parley.proto.sip.v1.message_pb2 import Flow
 from parley.sip.message import Request
+from services.presence.documents import Documents, Pending
+from services.presence.lists import list_uri
 from services.presence.repository import PresenceRepository
-from services.presence.views import Changes, Document
+from services.presence.views import EMPTY, Changes, Document
 
 logger = logging.getLogger(__name__)
 
@@ -41,25 +43,8 @@ _LIMIT: Final = 100_000
 _MAX_LINKS: Final = 32
 
 
-class Documents(Protocol):
-    """Makes the document for a subscription when it is sent."""
-
-    async def make(self, subscription: pb.Subscription, pending: Pending) -> Document | None:
-        """None when there is nothing to tell after all. Raises StoreError."""
-
-
-@dataclass(slots=True)
-class Pending:
-    """What a subscription is to be told."""
-
-    changes: dict[str, Changes] = field(default_factory=dict)
-    """Of users, by address of record."""
-    since: float = 0.0
-    """When the first of it came, wall clock seconds."""
-    traceparents: list[str] = field(default_factory=list)
-    """Of the changes it tells of."""
-    states: dict[str, pb.Presentity] = field(default_factory=dict)
-    """Where the state that is to be told is at hand."""
+class _ToldLater(Exception):
+    """A document could not be made now."""
 
 
 Locate = Callable[[pb.Subscription], Awaitable[Flow | None]]
@@ -91,6 +76,7 @@ class Notifier:
             for aor, changes in pending.changes.items():
                 known.changes.setdefault(aor, Changes()).add(changes)
             known.traceparents = [*known.traceparents, *pending.traceparents][-_MAX_LINKS:]
+            known.full |= pending.full
             known.states.clear()
             return
         self._pending[subscription.id] = pending
@@ -100,16 +86,35 @@ class Notifier:
             pending.states.clear()  # it would be old by then
         self._spawn(self._flush(subscription, max(0.0, wait)))
 
+    def begin(self, subscription: pb.Subscription, traceparent: str = "") -> None:
+        """Everything, at once: every SUBSCRIBE is due a NOTIFY (RFC 6665 section 4.2.1.2)."""
+        self._pending.pop(subscription.id, None)
+        self._note_sent(subscription)
+        pending = Pending(since=self._clock.wall(), traceparents=[traceparent], full=True)
+        self._spawn(self._deliver(subscription, pending))
+
     def send(self, subscription: pb.Subscription, document: Document, traceparent: str = "") -> None:
         """Sends a document as it is, in its turn (changes of contacts, each of which counts)."""
-        self._spawn(self._deliver(subscription, document, [traceparent], self._clock.wall()))
+        pending = Pending(since=self._clock.wall(), traceparents=[traceparent])
+        self._spawn(self._deliver(subscription, pending, document))
+
+    async def answer_fetch(self, subscription: pb.Subscription, traceparent: str = "") -> None:
+        """The one NOTIFY of a subscription that is not kept (RFC 6665 section 4.4.3). Raises StoreError, RpcError."""
+        made = await self._documents.make(subscription, Pending(full=True), 0)
+        self._spawn(self._send_last(subscription, _request(subscription, 1, made.document, _ended("timeout")), traceparent))
 
     async def finish(self, subscription: pb.Subscription, reason: str) -> None:
-        """The last NOTIFY of a subscription that ends (RFC 6665 section 4.4.1)."""
+        """Ends a subscription, and tells so (RFC 6665 section 4.4.1). Raises StoreError."""
+        self._pending.pop(subscription.id, None)
+        number = await self._repository.next_number(subscription)
+        await self._repository.end(subscription, reason)
+        if number:
+            request = _request(subscription, number, EMPTY, _ended(reason))
+            self._spawn(self._send_last(subscription, request, ""))
+
+    async def _send_last(self, subscription: pb.Subscription, request: Request, traceparent: str) -> None:
         try:
-            request = _request(subscription, await self._repository.next_number(subscription) or 1, None, self._now_ms())
-            request.set("Subscription-State", f"terminated;reason={reason}")
-            await self._send(subscription, request, "")
+            await self._send(subscription, request, traceparent)
         except (FlowGone, RpcError, StoreError) as error:
             logger.info("the end of a subscription could not be told: %s", error)
 
@@ -124,52 +129,64 @@ class Notifier:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _now_ms(self) -> int:
-        return int(self._clock.wall() * 1000)
+    def _note_sent(self, subscription: pb.Subscription) -> None:
+        if len(self._sent_at) > _LIMIT:
+            self._sent_at.clear()
+        self._sent_at[subscription.id] = asyncio.get_running_loop().time()
 
     async def _flush(self, subscription: pb.Subscription, wait: float) -> None:
         if wait:
             await asyncio.sleep(wait)
-        if len(self._sent_at) > _LIMIT:
-            self._sent_at.clear()
-        self._sent_at[subscription.id] = asyncio.get_running_loop().time()
-        pending = self._pending.pop(subscription.id)
-        try:
-            document = await self._documents.make(subscription, pending)
-        except StoreError as error:
-            logger.warning("a subscriber of %s is told later: %s", subscription.target, error)
-            self.tell(subscription, pending)
-            return
-        if document is not None:
-            await self._deliver(subscription, document, pending.traceparents, pending.since)
+        pending = self._pending.pop(subscription.id, None)
+        if pending is not None:  # else the client was told everything meanwhile
+            self._note_sent(subscription)
+            await self._deliver(subscription, pending)
 
-    async def _deliver(self, subscription: pb.Subscription, document: Document, links: list[str], since: float) -> None:
+    async def _deliver(self, subscription: pb.Subscription, pending: Pending, document: Document | None = None) -> None:
+        """Sends what is pending, or a document that is made already."""
         event = subscription.event
         method = _method(subscription)
         span = self._tracer.start(
             f"presence.notify {event}", kind="producer", parent="",
             attributes={"sip.method": method, "sip.call_id": subscription.call_id, "sip.aor": subscription.watcher},
-            links=tuple(link for link in links if link),
+            links=tuple(link for link in pending.traceparents if link),
         )  # fmt: skip
         outcome = "failed"
         try:
             number = await self._repository.next_number(subscription)
             if number:
-                request = _request(subscription, number, document, self._now_ms())
+                if document is None:
+                    document = await self._make(subscription, pending, number)
+                request = _request(subscription, number, document, self._state(subscription, document))
                 outcome = await self._send(subscription, request, span.traceparent)
             else:
                 outcome = "gone"
-                for target in {subscription.target, *subscription.resources}:
-                    await self._repository.forget_watcher(target, subscription.id)
+                await self._repository.forget(subscription, {subscription.target, *pending.changes})
+        except _ToldLater as error:
+            logger.warning("a subscriber of %s is told later: %s", subscription.target, error)
         except (FlowGone, RpcError, StoreError) as error:
             logger.info("a notification of %s to %s failed: %s", event, subscription.watcher, error)
         finally:
             _NOTIFIED.labels(event, outcome).inc()
             span.end("ok" if outcome == "sent" else "error")
-        if outcome == "sent" and since:
-            _DELAY.observe(max(0.0, self._clock.wall() - since))
+        if outcome == "sent" and pending.since:
+            _DELAY.observe(max(0.0, self._clock.wall() - pending.since))
         elif outcome in ("refused", "unreachable"):
             await self._end(subscription)
+
+    async def _make(self, subscription: pb.Subscription, pending: Pending, number: int) -> Document:
+        try:
+            made = await self._documents.make(subscription, pending, number - 1)
+        except (StoreError, RpcError) as error:
+            self.tell(subscription, pending)
+            raise _ToldLater(str(error)) from None
+        if made.rest:
+            self.tell(subscription, Pending(made.rest, pending.since, pending.traceparents))
+        return made.document
+
+    def _state(self, subscription: pb.Subscription, document: Document) -> str:
+        left = max(0, (subscription.expires_at_ms - int(self._clock.wall() * 1000)) // 1000)
+        return f"{'pending' if document.pending else 'active'};expires={left}"
 
     async def _send(self, subscription: pb.Subscription, request: Request, traceparent: str) -> str:
         """ "sent", "refused" when the client wants no more, "unreachable" when it is not registered any more."""
@@ -186,8 +203,7 @@ class Notifier:
                 flow = await self._locate(subscription)
                 if flow is None:
                     break
-                subscription.flow.CopyFrom(flow)
-                await self._repository.keep(subscription)
+                await self._repository.move(subscription, flow)
         return "unreachable"
 
     async def _end(self, subscription: pb.Subscription) -> None:
@@ -201,10 +217,14 @@ def _method(subscription: pb.Subscription) -> str:
     return "BENOTIFY" if subscription.best_effort else "NOTIFY"
 
 
-def _request(subscription: pb.Subscription, number: int, document: Document | None, now_ms: int) -> Request:
+def _ended(reason: str) -> str:
+    return f"terminated;reason={reason}"
+
+
+def _request(subscription: pb.Subscription, number: int, document: Document, state: str) -> Request:
     """A notification in the dialog of a subscription."""
-    left = max(0, (subscription.expires_at_ms - now_ms) // 1000)
     method = _method(subscription)
+    event = f"{subscription.event};id={subscription.event_id}" if subscription.event_id else subscription.event
     headers = [
         ("Max-Forwards", "70"),
         ("From", subscription.local_party),
@@ -212,18 +232,17 @@ def _request(subscription: pb.Subscription, number: int, document: Document | No
         ("Call-ID", subscription.call_id),
         ("CSeq", f"{number} {method}"),
         ("Contact", contact_of(subscription)),
-        ("Event", subscription.event),
-        ("Subscription-State", f"active;expires={left}"),
+        ("Event", event),
+        ("Subscription-State", state),
     ]
     headers += [("Route", route) for route in subscription.routes]
     if subscription.list:
         headers.append(("Require", "eventlist"))
-    if document is not None:
-        headers.append(("Content-Type", document[0]))
-    body = document[1] if document is not None else b""
-    return Request.create(method, subscription.remote_target, headers=headers, body=body)
+    if document.body:
+        headers.append(("Content-Type", document.content_type))
+    return Request.create(method, subscription.remote_target, headers=headers, body=document.body)
 
 
 def contact_of(subscription: pb.Subscription) -> str:
     """The Contact of our side: it says whose subscription it is, so any front end brings further requests here."""
-    return f"<{subscription.target};opaque=app:presence>"
+    return f"<{list_uri(subscription)}>" if subscription.list_name else f"<{subscription.target};opaque=app:presence>"

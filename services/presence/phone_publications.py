@@ -10,7 +10,7 @@ from parley.platform.clock import Clock
 from parley.presence.errors import PresenceError, TooLarge
 from parley.presence.standard.availability import availability_of
 from parley.presence.standard.errors import DocumentError
-from parley.presence.standard.pidf import parse_pidf
+from parley.presence.standard.pidf import CONTENT_TYPE, parse_pidf
 from parley.proto.events.v1.presence_pb2 import PresenceChanged
 from parley.proto.presence.v1 import state_pb2 as pb
 from parley.sip.errors import interval_too_brief
@@ -18,7 +18,7 @@ from parley.sip.uri import aor
 from services.presence.changes import presence_event
 from services.presence.config import PresenceConfig
 from services.presence.repository import PresenceRepository
-from services.presence.views import PIDF_TYPE
+from services.presence.wishes import content_type_of
 
 _MAX_PUBLICATIONS: Final = 16
 
@@ -70,8 +70,8 @@ class PhonePublications:
     @staticmethod
     def _document(incoming: Incoming) -> pb.StandardPublication:
         request = incoming.request
-        content_type = (request.get("Content-Type") or "").partition(";")[0].strip().lower()
-        if content_type != PIDF_TYPE:
+        content_type = content_type_of(request)
+        if content_type != CONTENT_TYPE:
             raise PresenceError("the document is no PIDF", 415)
         try:
             pidf = parse_pidf(request.body)

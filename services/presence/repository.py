@@ -6,28 +6,32 @@ users made by hand (contacts) is on disk when the call returns; presence need no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
+from parley.platform.clock import Clock
 from parley.platform.outbox import Record
 from parley.platform.store.client import Store
 from parley.platform.store.errors import StoreError, StoreUnavailable
 from parley.platform.store.link import Arg
 from parley.platform.store.shards import shard_of
 from parley.presence.contacts import new_list
-from parley.presence.model import new_presentity, next_deadline_ms
-from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged
+from parley.presence.model import addresses_of, new_presentity, next_deadline_ms
+from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged, WatcherChanged
 from parley.proto.presence.v1 import state_pb2 as pb
+from parley.proto.sip.v1.message_pb2 import Flow
 from services.presence import keys
+from services.presence.packages import LISTS, PRESENCE, WATCHERS, indexed_under
 
 PRESENCE_TOPIC: Final = "parley.presence"
 CONTACTS_TOPIC: Final = "parley.contacts"
+WATCHERS_TOPIC: Final = "parley.watchers"
 
 _TRIES: Final = 32
 _TYPES: Final[dict[str, Any]] = {
-    PRESENCE_TOPIC: PresenceChanged, CONTACTS_TOPIC: ContactChanged,
+    PRESENCE_TOPIC: PresenceChanged, CONTACTS_TOPIC: ContactChanged, WATCHERS_TOPIC: WatcherChanged,
 }  # fmt: skip
 
 T = TypeVar("T")
@@ -36,10 +40,13 @@ T = TypeVar("T")
 class PresenceRepository:
     """The presence service's view of the store."""
 
-    def __init__(self, store: Store, wake: Callable[[str], None]) -> None:
-        """``wake``: told the key of an outbox that something was pushed to."""
+    def __init__(self, store: Store, wake: Callable[[str], None], clock: Clock, *, call_check_s: float) -> None:
+        """``wake``: told the key of an outbox that something was pushed to; ``call_check_s``: see `PresenceConfig`."""
         self._store = store
         self._wake = wake
+        self._clock = clock
+        self._call_check_ms = int(call_check_s * 1000)
+        self._watch = store.script("services.presence", "watch.lua")
         self._put = store.script("services.presence", "put.lua")
         self._next = store.script("services.presence", "next.lua")
 
@@ -82,7 +89,7 @@ class PresenceRepository:
             if event is None:
                 return result
             event.version = version + 1
-            args: list[Arg] = [version, state.SerializeToString(), f"p|{aor}", next_deadline_ms(state)]
+            args: list[Arg] = [version, state.SerializeToString(), f"p|{aor}", self.deadline_ms(state)]
             args.append(_packed(PRESENCE_TOPIC, aor, event, traceparent))
             call = (_document_keys(keys.presentity_key(aor), aor), args)
             (reply,) = await self._put.many([call], [traceparent] if traceparent else ())
@@ -102,6 +109,10 @@ class PresenceRepository:
     async def _load_contacts(self, aor: str) -> tuple[pb.ContactList, int]:
         version, data = await self._store.execute("HMGET", keys.contacts_key(aor), "v", "d")
         return (pb.ContactList.FromString(data), int(version)) if data is not None else (new_list(), 0)
+
+    async def contact_addresses(self, aor: str) -> list[str]:
+        """The addresses of record of a user's contacts, in the order of the list. Raises StoreError."""
+        return addresses_of(contact.uri for contact in (await self.contacts(aor)).contacts)
 
     async def change_contacts(
         self, aor: str, apply: Callable[[pb.ContactList], tuple[T, list[ContactChanged]]], traceparent: str = ""
@@ -141,41 +152,101 @@ class PresenceRepository:
 
         ``gone``: resources it watches no longer; ``first``: number of the NOTIFY that its answer stands for, for a new one.
         """
-        watcher, data = subscription.watcher, subscription.SerializeToString()
+        watcher = subscription.watcher
         own = keys.subscriptions_key(watcher)
-        commands: list[list[Any]] = [["HSET", own, subscription.id, data]]
+        commands: list[list[Any]] = [["HSET", own, subscription.id, subscription.SerializeToString()]]
         if first is not None:
             commands.append(["HSET", own, f"q:{subscription.id}", first])
         member = f"s|{watcher}|{subscription.id}"
         commands.append(["ZADD", keys.deadlines_key(shard_of(watcher)), subscription.expires_at_ms, member])
-        commands += [["HSET", keys.watchers_key(resource), subscription.id, data] for resource in subscription.resources]
-        commands += [["HDEL", keys.watchers_key(resource), subscription.id] for resource in gone]
+        if subscription.list_name:
+            row = keys.watchers_key(subscription.target, LISTS)
+            commands.append(["HSET", row, subscription.id, _entry(subscription)])
         _raise_first(await self._store.pipeline(commands))
+        await self._note(subscription, subscription.resources, "subscribe")
+        await self._note(subscription, gone, "timeout")
 
-    async def end(self, subscription: pb.Subscription) -> None:
-        """Forgets a subscription. Raises StoreError."""
+    async def end(self, subscription: pb.Subscription, event: str = "timeout") -> None:
+        """Forgets a subscription; ``event``: how it ended, in the words of RFC 3858. Raises StoreError."""
         watcher = subscription.watcher
+        known = await self.subscription(watcher, subscription.id) or subscription
         commands: list[list[Any]] = [
             ["HDEL", keys.subscriptions_key(watcher), subscription.id, f"q:{subscription.id}"],
             ["ZREM", keys.deadlines_key(shard_of(watcher)), f"s|{watcher}|{subscription.id}"],
         ]
-        commands += [["HDEL", keys.watchers_key(resource), subscription.id] for resource in subscription.resources]
+        if known.list_name:
+            commands.append(["HDEL", keys.watchers_key(known.target, LISTS), known.id])
+        _raise_first(await self._store.pipeline(commands))
+        await self._note(known, known.resources, event)
+
+    async def move(self, subscription: pb.Subscription, flow: Flow) -> None:
+        """The client of a subscription is reached by another flow now. Raises StoreError."""
+        subscription.flow.CopyFrom(flow)
+        known = await self.subscription(subscription.watcher, subscription.id)
+        if known is not None:
+            known.flow.CopyFrom(flow)
+            await self.keep(known)
+
+    async def forget(self, subscription: pb.Subscription, targets: Iterable[str]) -> None:
+        """Takes a subscription that is gone off those to users. Raises StoreError."""
+        await self._note(subscription, targets, "timeout")
+
+    async def _note(self, subscription: pb.Subscription, targets: Iterable[str], event: str) -> None:
+        """Writes a subscription at users it watches ("subscribe"), or takes it off there."""
+        ends = event != "subscribe"
+        data: bytes = b"" if ends else _entry(subscription)
+        if subscription.event == PRESENCE:
+            await self._note_watcher(subscription, list(targets), data, event)
+            return
+        rows = [keys.watchers_key(target, indexed_under(subscription)) for target in targets]
+        commands: list[list[Arg]] = [
+            ["HDEL", row, subscription.id] if ends else ["HSET", row, subscription.id, data] for row in rows
+        ]
         _raise_first(await self._store.pipeline(commands))
 
-    async def watchers(self, target: str) -> list[pb.Subscription]:
-        """The subscriptions to a user. Raises StoreError."""
-        found = await self._store.execute("HVALS", keys.watchers_key(target))
-        return [pb.Subscription.FromString(data) for data in found]
+    async def _note_watcher(self, subscription: pb.Subscription, targets: list[str], data: bytes, event: str) -> None:
+        changed = WatcherChanged(
+            at_ms=self._now_ms(), subscription_id=subscription.id, watcher=subscription.watcher,
+            watcher_name=subscription.watcher_name, event=event, began_at_ms=subscription.began_at_ms,
+        )  # fmt: skip
+        calls: list[tuple[list[str], list[Arg]]] = []
+        for target in targets:
+            changed.aor = target
+            outbox = keys.outbox_key(shard_of(target))
+            call_keys = [keys.watchers_key(target), keys.watchers_key(target, WATCHERS), outbox]
+            calls.append((call_keys, [subscription.id, data, _packed(WATCHERS_TOPIC, target, changed, "")]))
+        replies = await self._watch.many(calls)
+        _raise_first(replies)
+        for (call_keys, _), reply in zip(calls, replies, strict=True):
+            if reply:
+                self._wake(call_keys[-1])
+
+    async def watchers(self, target: str, *packages: str) -> list[pb.Subscription]:
+        """The subscriptions to a user, to presence or to other packages (see `indexed_under`). Raises StoreError.
+
+        Those to lists come without their resources.
+        """
+        rows = await self._store.pipeline([["HVALS", keys.watchers_key(target, package)] for package in packages or ("",)])
+        _raise_first(rows)
+        return [pb.Subscription.FromString(data) for row in rows for data in row]
 
     async def next_number(self, subscription: pb.Subscription) -> int:
         """CSeq of the next NOTIFY; 0 when the subscription is gone. Raises StoreError."""
         return int(await self._next([keys.subscriptions_key(subscription.watcher)], [subscription.id]))
 
-    async def forget_watcher(self, target: str, subscription_id: str) -> None:
-        """Takes a subscription that is gone off those to a user. Raises StoreError."""
-        await self._store.execute("HDEL", keys.watchers_key(target), subscription_id)
-
     # What expires
+
+    def _now_ms(self) -> int:
+        return int(self._clock.wall() * 1000)
+
+    def deadline_ms(self, state: pb.Presentity) -> int:
+        """When a user is to be looked at; see `next_deadline_ms`. Changes of a user who calls do not put that off."""
+        now_ms, interval = self._now_ms(), self._call_check_ms
+        return next_deadline_ms(state, (now_ms // interval + 1) * interval)
+
+    async def look_again(self, shard: int, member: str, at_ms: int) -> None:
+        """Puts off what turned out not to be due. Raises StoreError."""
+        await self._store.execute("ZADD", keys.deadlines_key(shard), "XX", at_ms, member)
 
     async def due(self, shard: int, now_ms: int, most: int) -> list[str]:
         """What has expired in a shard: ``p|aor`` and ``s|watcher|id``. Raises StoreError."""
@@ -201,6 +272,16 @@ def decode_event(raw: bytes) -> Record:
     topic, key, traceparent, data = raw.split(b"\n", 3)
     message = _TYPES[topic.decode()].FromString(data)
     return Record(topic.decode(), key.decode(), message, traceparent.decode())
+
+
+def _entry(subscription: pb.Subscription) -> bytes:
+    """A subscription as it is kept at who is watched: who watches a list of a thousand is not told of it there."""
+    if not subscription.list:
+        return subscription.SerializeToString()
+    entry = pb.Subscription()
+    entry.CopyFrom(subscription)
+    del entry.resources[:]
+    return entry.SerializeToString()
 
 
 def _raise_first(replies: Sequence[Any]) -> None:

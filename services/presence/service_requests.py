@@ -31,6 +31,7 @@ from parley.sip.uri import aor
 from services.presence.changes import presence_event
 from services.presence.config import PresenceConfig
 from services.presence.repository import PresenceRepository
+from services.presence.wishes import content_type_of
 
 _ACCEPT: Final = ", ".join((PUBLISH_TYPE, SOAP_TYPE, CONTAINERS_TYPE, SUBSCRIBERS_TYPE))
 
@@ -49,7 +50,7 @@ class ServiceRequests:
         user = aor(request.uri)
         if user != incoming.user_aor:
             raise PresenceError("only the user may change that", 403)
-        kind = (request.get("Content-Type") or "").partition(";")[0].strip().lower()
+        kind = content_type_of(request)
         if kind == PUBLISH_TYPE:
             await self._publish(incoming, user)
         elif kind == SOAP_TYPE.lower():

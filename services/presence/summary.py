@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parley.presence.calls import talks
 from parley.presence.model import COMPANY, PERSONAL, PUBLIC, TEAM
 from parley.proto.presence.v1 import presence_pb2 as api
 from parley.proto.presence.v1 import state_pb2 as pb
@@ -16,7 +17,7 @@ def user_state(state: pb.Presentity, version: int) -> api.UserState:
     return api.UserState(
         address=state.address, display_name=state.display_name, availability=state.availability, activity=state.activity,
         note=next((note for note in (note_of(state, container) for container in _NOTE_CONTAINERS) if note), ""),
-        in_call=any(call.answered for call in state.calls), since_ms=state.changed_at_ms, version=version,
+        in_call=talks(state), since_ms=state.changed_at_ms, version=version,
     )  # fmt: skip
 
 
@@ -37,6 +38,6 @@ def presence_shown(state: pb.Presentity, version: int) -> api.ShowPresenceRespon
             published_at_ms=phone.published_at_ms, expires_at_ms=phone.expires_at_ms,
         )  # fmt: skip
     for call in state.calls:
-        if call.answered:
+        if call.answered and not call.ended:
             shown.calls.add(call_id=call.call_id, remote=call.remote, outgoing=call.outgoing, since_ms=call.at_ms)
     return shown

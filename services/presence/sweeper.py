@@ -1,4 +1,7 @@
-"""What expires: publications, and subscriptions that nobody refreshed. Every process looks; doing it twice does no harm."""
+"""What expires: publications, subscriptions that nobody refreshed, calls whose front end is gone.
+
+Every process looks; doing it twice does no harm.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from typing import Final
 from parley.platform.clock import Clock
 from parley.platform.store.errors import StoreError
 from parley.platform.store.shards import SHARDS
+from parley.presence.calls import end_call
 from parley.presence.model import drop_expired
 from parley.proto.events.v1.presence_pb2 import PresenceChanged
 from parley.proto.presence.v1 import state_pb2 as pb
+from services.presence.calls import CallCheck
 from services.presence.changes import presence_event
 from services.presence.notifier import Notifier
 from services.presence.repository import PresenceRepository
@@ -25,9 +30,10 @@ _CHUNK: Final = 200
 class Sweeper:
     """Looks at all shards once an interval."""
 
-    def __init__(self, repository: PresenceRepository, notifier: Notifier, clock: Clock) -> None:
+    def __init__(self, repository: PresenceRepository, notifier: Notifier, check: CallCheck, clock: Clock) -> None:
         self._repository = repository
         self._notifier = notifier
+        self._check = check
         self._clock = clock
 
     async def run(self) -> None:
@@ -47,18 +53,28 @@ class Sweeper:
             for member in members:
                 kind, _, rest = member.partition("|")
                 if kind == "p":
-                    await self._expire_publications(rest, now_ms)
+                    await self._look_at(shard, member, rest, now_ms)
                 else:
                     await self._end_subscription(shard, member, rest, now_ms)
 
-    async def _expire_publications(self, aor: str, now_ms: int) -> None:
-        def apply(state: pb.Presentity) -> tuple[None, PresenceChanged | None]:
-            gone = drop_expired(state, now_ms)
-            own = {category for category, _, _ in gone}
-            seen = {category for category, _, container in gone if container not in (1, 2, 3)}
-            return None, presence_event(state, own, seen, now_ms)
+    async def _look_at(self, shard: int, member: str, aor: str, now_ms: int) -> None:
+        """Drops what of a user has expired."""
+        known = await self._repository.presentity(aor)
+        going_on = [call for call in known.calls if not call.ended]
+        lost = await self._check.lost(going_on)
 
-        await self._repository.change(aor, apply)
+        def apply(state: pb.Presentity) -> tuple[bool, PresenceChanged | None]:
+            ended = [call for call in state.calls if call.call_id in lost and end_call(call, "error", 0, now_ms)]
+            gone = drop_expired(state, now_ms)
+            if going_on and not ended and not gone:
+                return False, None
+            seen = {category for category, _, container in gone if container not in (1, 2, 3)}
+            event = presence_event(state, {category for category, _, _ in gone}, seen, now_ms)
+            event.calls = bool(ended)
+            return True, event
+
+        if not await self._repository.change(aor, apply):
+            await self._repository.look_again(shard, member, self._repository.deadline_ms(known))
 
     async def _end_subscription(self, shard: int, member: str, rest: str, now_ms: int) -> None:
         watcher, _, subscription_id = rest.rpartition("|")
@@ -67,4 +83,3 @@ class Sweeper:
             await self._repository.not_due(shard, member)
         elif subscription.expires_at_ms <= now_ms:
             await self._notifier.finish(subscription, "timeout")
-            await self._repository.end(subscription)

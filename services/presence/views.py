@@ -5,18 +5,15 @@ A view is taken from the container that the watcher is in. Who is blocked sees s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from secrets import token_hex
-from typing import Final
+from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
 from parley.presence.access import effective_container
 from parley.presence.aggregation import OFFLINE
-from parley.presence.documents.batches import ListPart, list_body
 from parley.presence.documents.contact_lists import CONTACTS_TYPE
 from parley.presence.documents.publications import (
-    CATEGORIES_TYPE,
     ROAMING_SELF_TYPE,
     roaming_data,
     watcher_categories,
@@ -25,10 +22,10 @@ from parley.presence.documents.publications import (
 from parley.presence.model import BLOCKED, PUBLIC, bare, of_category
 from parley.presence.standard.availability import pidf_of
 from parley.presence.standard.pidf import build_pidf
+from parley.proto.events.v1.presence_pb2 import WatcherChanged
 from parley.proto.presence.v1 import state_pb2 as pb
 from parley.xml import XmlError, child, parse_xml, text_of
 
-PIDF_TYPE: Final = "application/pidf+xml"
 DEFAULT_CATEGORIES: Final = ("contactCard", "note", "state")
 _STATE: Final = "http://schemas.microsoft.com/2006/09/sip/state"
 _CARD: Final = "http://schemas.microsoft.com/2006/09/sip/contactcard"
@@ -45,83 +42,59 @@ class Changes:
     categories: set[str] = field(default_factory=set)
     containers: set[int] = field(default_factory=set)
     subscribers: set[str] = field(default_factory=set)
+    calls: bool = False
+    watchers: dict[str, WatcherChanged] = field(default_factory=dict)
+    """Subscriptions that began or ended, by id: the last that happened to each."""
+    access: set[str] = field(default_factory=set)
+    """Users whose access changed, without "sip:"; "*" for all."""
 
     def add(self, other: Changes) -> None:
         """Puts further changes to these."""
         self.categories |= other.categories
         self.containers |= other.containers
         self.subscribers |= other.subscribers
+        self.calls |= other.calls
+        self.watchers |= other.watchers
+        self.access |= other.access
 
 
-Document = tuple[str, bytes]
-"""Content type and body."""
+class Document(NamedTuple):
+    """What a notification holds."""
+
+    content_type: str
+    body: bytes
+    pending: bool = False
+    """The subscription waits until the user lets the watcher in."""
 
 
-def first_document(subscription: pb.Subscription, states: Mapping[str, pb.Presentity]) -> Document:
-    """The full state for a presence subscription. ``states``: by address of record, one for each resource."""
-    if subscription.format == PIDF_TYPE and not subscription.list:
-        return PIDF_TYPE, pidf_document(states[subscription.target], subscription.watcher)
-    parts = [_part(subscription, states[uri], None) for uri in subscription.resources]
-    return _as_list(subscription, parts, full=True)
+EMPTY: Final = Document("", b"")
 
 
-def changed_document(
-    subscription: pb.Subscription, states: Mapping[str, pb.Presentity], changes: Mapping[str, Changes]
-) -> Document | None:
-    """What is new for a presence subscription; None when nothing of it concerns the subscriber."""
-    parts = []
-    for uri, change in changes.items():
-        if subscription.format == PIDF_TYPE:
-            if change.categories & {"state", "note"}:
-                parts.append(_part(subscription, states[uri], None))
-            continue
-        wanted = [name for name in _categories(subscription) if name in change.categories]
-        if wanted:
-            parts.append(_part(subscription, states[uri], wanted))
-    if not parts:
-        return None
-    if len(parts) == 1 and (not subscription.list or subscription.format == CATEGORIES_TYPE):
-        return parts[0].content_type, parts[0].body
-    return _as_list(subscription, parts, full=False)
+def wanted_categories(subscription: pb.Subscription, changes: Changes) -> list[str]:
+    """The categories of a Communicator subscription that changed."""
+    return [name for name in list(subscription.categories) or DEFAULT_CATEGORIES if name in changes.categories]
+
+
+def all_categories(subscription: pb.Subscription) -> list[str]:
+    """The categories that a Communicator subscription is for."""
+    return list(subscription.categories) or list(DEFAULT_CATEGORIES)
 
 
 def own_document(state: pb.Presentity, change: Changes | None, wanted: Iterable[str]) -> Document:
     """What the user's own endpoints are told; ``change`` None: everything that is wanted."""
     kinds = set(wanted)
-    if change is None:
-        return ROAMING_SELF_TYPE, roaming_data(
-            state,
-            categories=None if "categories" in kinds else (),
-            containers=None if "containers" in kinds else (),
-            subscribers=None if "subscribers" in kinds else (),
-        )
-    return ROAMING_SELF_TYPE, roaming_data(
+    body = roaming_data(
         state,
-        categories=change.categories if "categories" in kinds else (),
-        containers=change.containers if "containers" in kinds else (),
-        subscribers=change.subscribers if "subscribers" in kinds else (),
+        categories=() if "categories" not in kinds else None if change is None else change.categories,
+        containers=() if "containers" not in kinds else None if change is None else change.containers,
+        subscribers=() if "subscribers" not in kinds else None if change is None else change.subscribers,
     )
+    return Document(ROAMING_SELF_TYPE, body)
 
 
 def contacts_document(body: bytes) -> Document:
     """A contact list, or a change of one."""
-    return CONTACTS_TYPE, body
-
-
-def _part(subscription: pb.Subscription, state: pb.Presentity, categories: Sequence[str] | None) -> ListPart:
-    watcher = subscription.watcher
-    if subscription.format == PIDF_TYPE:
-        return ListPart(state.address, PIDF_TYPE, pidf_document(state, watcher))
-    names = _categories(subscription) if categories is None else categories
-    return ListPart(state.address, CATEGORIES_TYPE, categories_document(state, watcher, names))
-
-
-def _as_list(subscription: pb.Subscription, parts: Sequence[ListPart], *, full: bool) -> Document:
-    return list_body(subscription.target, parts, boundary=token_hex(12), version=0, full=full)
-
-
-def _categories(subscription: pb.Subscription) -> Sequence[str]:
-    return list(subscription.categories) or DEFAULT_CATEGORIES
+    return Document(CONTACTS_TYPE, body)
 
 
 def categories_document(state: pb.Presentity, watcher: str, names: Iterable[str]) -> bytes:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from email import message_from_bytes
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.presence.contacts import add_group, delete_contact, new_list, set_contact
 from parley.presence.documents.access import parse_roaming_list, parse_set_container_members, parse_set_subscribers
-from parley.presence.documents.batches import ListPart, list_body, merged, parse_batch
+from parley.presence.documents.batches import merged, parse_batch
 from parley.presence.documents.contact_lists import contact_delta, contact_list, parse_soap, search_result
 from parley.presence.documents.provisioning import group_list, parse_groups
 from parley.presence.documents.publications import fault, parse_publish, roaming_data
@@ -134,19 +132,6 @@ def test_batches() -> None:
     for body in (BATCH.replace(b'"subscribe"', b'"watch"'), b"<batchSub/>", BATCH.replace(b'uri="sip:bob@b"', b"")):
         with pytest.raises(BadDocument):
             parse_batch(body)
-
-
-def test_list_body_is_a_multipart_of_whole_documents() -> None:
-    parts = [ListPart("sip:bob@b", "text/xml", b"<bob/>"), ListPart("sip:x@b", "", b"", "terminated")]
-    content_type, body = list_body("sip:a@b", parts, boundary="BB", version=0, full=True)
-    assert content_type.endswith("boundary=BB")
-    message = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
-    texts = [part.get_payload(decode=True) for part in message.walk() if not part.is_multipart()]
-    assert len(texts) == 2
-    listing = texts[0]
-    assert isinstance(listing, bytes)
-    assert parse_xml(listing.strip()).get("fullState") == "true"
-    assert b"<bob/>\r\n\r\n--BB" in body
 
 
 def test_access_and_settings() -> None:
