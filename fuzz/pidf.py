@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from fuzz.common import same
+from fuzz.documents import again, refused
 from parley.presence.standard.availability import availability_of, pidf_of
-from parley.presence.standard.cpim import build_cpim, parse_cpim
 from parley.presence.standard.dialog_info import build_dialog_info, parse_dialog_info
-from parley.presence.standard.errors import DocumentError
-from parley.presence.standard.imdn import build_imdn, parse_imdn, wanted_by
-from parley.presence.standard.iscomposing import build_iscomposing, parse_iscomposing
 from parley.presence.standard.message_summary import build_message_summary, parse_message_summary
 from parley.presence.standard.multipart import build_multipart, parse_multipart
 from parley.presence.standard.pidf import build_pidf, parse_pidf
@@ -22,76 +18,43 @@ from parley.presence.standard.watcherinfo import build_watcherinfo, parse_watche
 _TYPE: Final = 'multipart/related;type="application/rlmi+xml";start="<r@x>";boundary=b'
 
 
-def _refused(parser: Callable[[], Any]) -> Any:
-    """What a parser gives; None when it refuses with a text that can be sent."""
-    try:
-        return parser()
-    except DocumentError as error:
-        text = str(error)
-        assert text and text.isascii() and text.isprintable(), error
-        return None
-
-
-def _again(parser: Callable[[bytes], Any], builder: Callable[[Any], bytes]) -> Callable[[bytes], Any]:
-    """What is read can be written, and is then read as the same."""
-
-    def one(data: bytes) -> Any:
-        found = _refused(lambda: parser(data))
-        if found is not None:
-            same(found, parser(builder(found)))
-        return found
-
-    return one
-
-
 def _pidf(data: bytes) -> None:
-    found = _again(parse_pidf, build_pidf)(data)
+    found = again(parse_pidf, build_pidf)(data)
     if found is not None:
         number, token = availability_of(found)
-        again = parse_pidf(build_pidf(pidf_of(found.entity, number, token, "".join(found.notes))))
-        assert availability_of(again) in ((number, token), (15500, ""), (18500, "")), (number, token)
+        read = parse_pidf(build_pidf(pidf_of(found.entity, number, token, "".join(found.notes))))
+        assert availability_of(read) in ((number, token), (15500, ""), (18500, "")), (number, token)
 
 
 def _multipart(data: bytes) -> None:
-    parts = _refused(lambda: parse_multipart(data, _TYPE))
+    parts = refused(lambda: parse_multipart(data, _TYPE))
     if parts is not None:
         # A part may hold what only looks like the boundary.
-        written = _refused(lambda: build_multipart(parts, "b"))
+        written = refused(lambda: build_multipart(parts, "b"))
         assert written is None or parse_multipart(written, _TYPE) == parts, parts
-    found = _refused(lambda: parse_list(_TYPE, data))
+    found = refused(lambda: parse_list(_TYPE, data))
     if found is not None:
-        written = _refused(lambda: build_list(found[0], found[1], "=_fuzz", "fuzz@x"))
+        written = refused(lambda: build_list(found[0], found[1], "=_fuzz", "fuzz@x"))
         assert written is None or parse_list(*written) == found, found
-    _refused(lambda: parse_list(data.decode("utf-8", "surrogateescape"), data))
+    refused(lambda: parse_list(data.decode("utf-8", "surrogateescape"), data))
 
 
 def _resource_lists(data: bytes) -> None:
-    found = _again(parse_resource_lists, build_resource_lists)(data)
+    found = again(parse_resource_lists, build_resource_lists)(data)
     if found is not None:
         uris = [entry.uri for entry in all_entries(found)]
         assert len(set(uris)) == len(uris), uris
-        assert not uris or _refused(lambda: parse_resource_lists(data, len(uris) - 1)) is None
-
-
-def _cpim(data: bytes) -> None:
-    found = _again(parse_cpim, build_cpim)(data)
-    if found is not None:
-        wanted_by(found)
-        for header in found.headers:
-            found.address(header.name)
+        assert not uris or refused(lambda: parse_resource_lists(data, len(uris) - 1)) is None
 
 
 _READERS: Final[tuple[Callable[[bytes], Any], ...]] = (
     _pidf,
-    _again(parse_watcherinfo, build_watcherinfo),
+    again(parse_watcherinfo, build_watcherinfo),
     _resource_lists,
-    _again(parse_rlmi, build_rlmi),
+    again(parse_rlmi, build_rlmi),
     _multipart,
-    _again(parse_dialog_info, build_dialog_info),
-    _again(parse_message_summary, build_message_summary),
-    _again(parse_iscomposing, build_iscomposing),
-    _again(parse_imdn, build_imdn),
-    _cpim,
+    again(parse_dialog_info, build_dialog_info),
+    again(parse_message_summary, build_message_summary),
 )
 
 

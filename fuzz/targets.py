@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 TARGETS = (
-    "message", "uri", "values", "framing", "digest", "ntlm", "kerberos", "presence", "pidf", "contacts", "webticket", "dsk"
+    "message", "uri", "values", "framing", "digest", "ntlm", "kerberos", "presence", "pidf", "contacts", "webticket", "dsk",
+    "messaging",
 )  # fmt: skip
 DICTIONARY = ROOT / "sip.dict"
 

@@ -14,7 +14,7 @@ from grpc import StatusCode
 from parley.platform.applications.messages import sip_message
 from parley.platform.rpc.duplex import DuplexClient
 from parley.platform.rpc.errors import RpcError, sip_status
-from parley.proto.sip.v1.application_pb2 import ApplicationRequest, ApplicationResponse
+from parley.proto.sip.v1.application_pb2 import ApplicationRequest, ApplicationResponse, Proceed
 from parley.sip.errors import SipParseError
 from parley.sip.message import Response, parse_message
 from services.frontend.proxying.context import ProxiedRequest
@@ -34,8 +34,14 @@ class Applications:
         self._edge_uid = edge_uid
         self._clients: dict[str, ApplicationClient] = {}
 
-    async def send(self, proxied: ProxiedRequest, application: str, who: Identity) -> None:
-        """Sends a request; its responses go back as they come. Raises RpcError."""
+    async def send(
+        self, proxied: ProxiedRequest, application: str, who: Identity, proceed: Callable[[Proceed], None],
+        *, refused_with: int = 0,
+    ) -> None:  # fmt: skip
+        """Sends a request; its responses go back as they come. Raises RpcError.
+
+        ``proceed``: told when the application leaves it to the front end; ``refused_with``: what the endpoints then said.
+        """
         client = self._clients.get(application)
         if client is None:
             try:
@@ -44,12 +50,13 @@ class Applications:
                 logger.error("%s", error)
                 raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         item = ApplicationRequest(
-            traceparent=proxied.span.traceparent, application=application, user_aor=who.aor, user_name=who.display_name
-        )
+            traceparent=proxied.span.traceparent, application=application, user_aor=who.aor, user_name=who.display_name,
+            refused_with=refused_with,
+        )  # fmt: skip
         item.message.CopyFrom(sip_message(proxied.request))
         item.flow.edge_uid = self._edge_uid
         item.flow.connection_id = proxied.flow.connection_id
-        exchange = _Exchange(proxied, client, application)
+        exchange = _Exchange(proxied, client, application, proceed)
         exchange.id = client.open(item, exchange.on_event)
         proxied.on_cancelled = exchange.cancel
 
@@ -62,8 +69,11 @@ class Applications:
 class _Exchange:
     """One request at an application."""
 
-    def __init__(self, proxied: ProxiedRequest, client: ApplicationClient, application: str) -> None:
+    def __init__(
+        self, proxied: ProxiedRequest, client: ApplicationClient, application: str, proceed: Callable[[Proceed], None]
+    ) -> None:
         self.id = 0
+        self._proceed = proceed
         self._application = application
         self._proxied = proxied
         self._client = client
@@ -74,6 +84,10 @@ class _Exchange:
             self._fail(event)
         elif event.WhichOneof("kind") == "failure":
             self._fail(RpcError.from_number(event.failure.code, event.failure.message))
+        elif event.WhichOneof("kind") == "proceed":
+            self._client.close(self.id)
+            self._proxied.on_cancelled = None
+            self._proceed(event.proceed)
         else:
             self._respond(event.response.raw)
 

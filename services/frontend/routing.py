@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -44,9 +44,20 @@ class RouteRow:
     """Regular expression for the whole user part; "" fits all, also no user at all."""
     has_user: bool | None = None
     content_types: frozenset[str] = frozenset()
+    ours: bool = False
+    """Only domains that are ours."""
+    messages: bool = False
+    """Only offers of a session of messages."""
 
-    def fits(self, method: str, event: str, uri: Uri, domain: str, content_type: str = "") -> bool:
-        """Whether the row takes a request; ``event``, ``domain`` and ``content_type`` are in lower case."""
+    def fits(
+        self, method: str, event: str, uri: Uri, domain: str, content_type: str = "", *, messages: bool = False
+    ) -> bool:
+        """Whether the row takes a request; ``event``, ``domain`` and ``content_type`` are in lower case.
+
+        ``messages``: the body offers a session of messages, and nothing else.
+        """
+        if self.messages and not messages:
+            return False
         if self.content_types and content_type not in self.content_types:
             return False
         if self.methods and method not in self.methods:
@@ -71,6 +82,9 @@ APPLICATION_ROWS: Final = (
     RouteRow(_APPLICATION, "conference", opaque="app:conf:"),
     RouteRow(_APPLICATION, "presence", opaque="app:presence"),
     RouteRow(_APPLICATION, "messaging", opaque="app:messaging"),
+    # single messages, and sessions of messages
+    RouteRow(_APPLICATION, "messaging", methods=frozenset({"MESSAGE"}), has_user=True, ours=True),
+    RouteRow(_APPLICATION, "messaging", methods=frozenset({"INVITE"}), has_user=True, ours=True, messages=True),
     # presence, contacts and settings of a user
     RouteRow(
         _APPLICATION, "presence", methods=frozenset({"SUBSCRIBE"}), has_user=True,
@@ -104,21 +118,32 @@ class RoutingTable:
     def __init__(self, domains: Sequence[str], applications: Sequence[RouteRow] = ()) -> None:
         self.domains = frozenset(domain.lower() for domain in domains)
         self.rows = (
-            *applications,
+            *(replace(row, domains=self.domains) if row.ours else row for row in applications),
             RouteRow(Destination.SERVER, domains=self.domains, has_user=False),
             RouteRow(Destination.USER, domains=self.domains, has_user=True),
             RouteRow(Destination.OUTSIDE),
         )
 
     def route(
-        self, method: str, event: str, uri: Uri, own_addresses: frozenset[str] = frozenset(), content_type: str = ""
-    ) -> Route:
-        """Where a request goes. ``own_addresses``: hosts under which clients reach this server without its domain."""
+        self, method: str, event: str, uri: Uri, own_addresses: frozenset[str] = frozenset(), content_type: str = "",
+        *, messages: bool = False,
+    ) -> Route:  # fmt: skip
+        """Where a request goes. ``own_addresses``: hosts under which clients reach this server without its domain.
+
+        ``messages``: its body offers a session of messages, and nothing else.
+        """
         domain = (uri.host or "").lower()
         if domain in own_addresses and not uri.user:
             return Route(Destination.SERVER)
         for row in self.rows:
-            if row.fits(method, event, uri, domain, content_type):
+            if row.fits(method, event, uri, domain, content_type, messages=messages):
                 aor = f"sip:{uri.user}@{domain}" if row.destination is Destination.USER else ""
                 return Route(row.destination, row.application, aor)
         return Route(Destination.SERVER)
+
+    def past_applications(self, uri: Uri) -> Route:
+        """Where a request goes that an application lets proceed."""
+        domain = uri.host.lower()
+        if domain not in self.domains:
+            return Route(Destination.OUTSIDE)
+        return Route(Destination.USER, aor=f"sip:{uri.user}@{domain}") if uri.user else Route(Destination.SERVER)

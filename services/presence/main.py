@@ -12,9 +12,11 @@ from parley.proto.events.v1.call_pb2 import CallChanged
 from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged, WatcherChanged
 from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from parley.proto.events.v1.user_pb2 import UserChanged
+from parley.proto.presence.v1.access_pb2_grpc import add_AccessServicer_to_server
 from parley.proto.presence.v1.presence_pb2_grpc import add_PresenceServicer_to_server
 from parley.proto.registrar.v1 import registrar_pb2 as registrar
 from services.presence import keys
+from services.presence.access import AccessSurface
 from services.presence.application import PresenceApplication
 from services.presence.calls import CallCheck, Calls
 from services.presence.config import PresenceConfig
@@ -84,6 +86,7 @@ class PresenceService(ShortWorkService):
         watches = Watches(repository, self._users, context.events, context.tasks)
         surface = PresenceSurface(config, repository, self._users, watches, clock)
         context.rpc.add_service(add_PresenceServicer_to_server, surface, "parley.presence.v1.Presence", context.tracer)
+        context.rpc.add_service(add_AccessServicer_to_server, AccessSurface(repository), "parley.presence.v1.Access")
 
     async def start(self) -> None:
         """Begins to relay, to notify and to sweep."""

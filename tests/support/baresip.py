@@ -40,6 +40,7 @@ rtp_ports               {rtp_ports}
 jitter_buffer_delay     1-5
 snd_path                {folder}
 ctrl_tcp_listen         127.0.0.1:{control_port}
+cons_listen             127.0.0.1:{console_port}
 module_path             /usr/lib/baresip/modules
 module                  g711.so
 module                  ausine.so
@@ -48,8 +49,10 @@ module                  sndfile.so
 module                  srtp.so
 module                  dtls_srtp.so
 module                  uuid.so
+module                  cons.so
 module_app              account.so
 module_app              menu.so
+module_app              contact.so
 module_app              ctrl_tcp.so
 """
 
@@ -90,12 +93,16 @@ class Phone:
     ca_file: Path | None = None
     host: str = "127.0.0.1"
     rtp_ports: str = "21000-29000"
+    contact: str = ""
+    """Address of whom the command "message" writes to."""
     events: list[dict[str, Any]] = field(default_factory=list)
+    screen: bytes = b""
+    """What it has shown on its console."""
 
     async def start(self) -> None:
         """Starts the process and connects to its control port."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        control_port = free_port()
+        control_port, console_port = free_port(), free_port()
         (self.folder / "config").write_text(
             CONFIG.format(
                 host=self.host,
@@ -106,10 +113,11 @@ class Phone:
                 tone=self.tone,
                 rtp_ports=self.rtp_ports,
                 control_port=control_port,
+                console_port=console_port,
             )
         )
         (self.folder / "accounts").write_text(self.account.line())
-        (self.folder / "contacts").write_text("")
+        (self.folder / "contacts").write_text(f"<{self.contact}>\n" if self.contact else "")
         self._log = (self.folder / "log").open("wb")
         self._process = await asyncio.create_subprocess_exec(
             "baresip", "-f", str(self.folder), "-v", "-s",
@@ -125,6 +133,8 @@ class Phone:
         else:
             raise AssertionError(f"baresip did not start:\n{self.log()}")
         self._pump = asyncio.create_task(self._read_events())
+        reader, self._console = await asyncio.open_connection("127.0.0.1", console_port)
+        self._screen_pump = asyncio.create_task(self._read_screen(reader))
 
     async def stop(self) -> None:
         """Ends the process."""
@@ -135,9 +145,11 @@ class Phone:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
-        self._pump.cancel()
-        await asyncio.gather(self._pump, return_exceptions=True)
+        for task in (self._pump, self._screen_pump):
+            task.cancel()
+        await asyncio.gather(self._pump, self._screen_pump, return_exceptions=True)
         self._writer.close()
+        self._console.close()
         self._log.close()
 
     async def __aenter__(self) -> Phone:
@@ -189,6 +201,15 @@ class Phone:
             if message.get("event"):
                 self.events.append(message)
             self._changed.set()
+
+    async def _read_screen(self, reader: asyncio.StreamReader) -> None:
+        while data := await reader.read(4096):
+            self.screen += data
+
+    def messages(self) -> list[tuple[str, str]]:
+        """The messages that the phone has shown, in order: who from, and the text."""
+        text = self.screen.decode(errors="replace").replace("\r", "\n")
+        return re.findall(r'^(sip:[^\s;]+)[^\n]*?: "(.*?)"$', text, re.MULTILINE)
 
     def heard(self) -> tuple[np.ndarray, int]:
         """Samples (int16) and sample rate of what the phone heard in all calls so far."""

@@ -15,7 +15,7 @@ from parley.ntlm.md4 import nt_hash
 from parley.ntlm.messages import OFFERED, Flags
 from parley.ntlm.rc4 import rc4
 from parley.ntlm.signing import Signer
-from parley.sip.message import Request, Response
+from parley.sip.message import Request, Response, make_response
 from parley.sipae.fields import REALM
 from parley.sipae.text import signed_text
 from tests.support.sip_client import DOMAIN, SipClient
@@ -189,6 +189,16 @@ class OcsClient(SipClient):
             head += struct.pack("<HHI", len(item), len(item), 72 + len(payload))
             payload += item
         return head + struct.pack("<I", _FLAGS) + bytes(8) + payload
+
+    def answer(
+        self, request: Request, status: int, *, to_tag: str = "t", headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> None:
+        """Answers a request, signed once signed in."""
+        extra = list(headers)
+        if 100 < status < 300 and request.method == "INVITE":
+            extra.append(("Contact", f"<{self.contact}>"))
+        response = make_response(request, status, to_tag=to_tag, headers=extra, body=body, record_route=True)
+        self.send(bytes(self.sign(response) if self._cipher is not None else response))
 
     async def ask_signed(self, request: Request, timeout: float = 5.0) -> Response:
         """Signs and sends a request; its final response, whose signature is checked."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from grpc import StatusCode
@@ -107,6 +108,19 @@ class EdgeSender:
         finally:
             client.close(exchange)
 
+    async def exchange(
+        self, request: Request, flow: Flow, on_event: Callable[[Response | RpcError | None], None], *, traceparent: str = ""
+    ) -> SentRequest:
+        """Sends a request and tells every response, provisional ones and repeated answers to an INVITE too.
+
+        ``on_event`` gets a response, or RpcError (FlowGone) when none will come, and None when nothing more will. Raises
+        FlowGone, RpcError.
+        """
+        client = await self._client(flow)
+        delivery = _delivery(flow, traceparent)
+        delivery.request.CopyFrom(sip_message(request))
+        return SentRequest(client, client.open(delivery, lambda event: _tell(event, on_event)))
+
     async def send(self, request: Request, flow: Flow, *, traceparent: str = "", timeout_s: float = HANDED_OVER_S) -> None:
         """Sends a request that has no answer (BENOTIFY, ACK), and waits until its front end has handed it to the flow.
 
@@ -146,6 +160,22 @@ class EdgeSender:
         return client
 
 
+class SentRequest:
+    """A request that is under way."""
+
+    def __init__(self, client: DeliverClient, exchange: int) -> None:
+        self._client = client
+        self._exchange = exchange
+
+    def cancel(self, reason: str) -> None:
+        """Asks for a CANCEL with the value of a Reason header (INVITE only)."""
+        self._client.send(pb.Delivery(id=self._exchange, cancel_reason=reason))
+
+    def close(self) -> None:
+        """Wants to hear no more of it."""
+        self._client.close(self._exchange)
+
+
 def _delivery(flow: Flow | None, traceparent: str) -> pb.Delivery:
     delivery = pb.Delivery(traceparent=traceparent)
     if flow is not None:
@@ -154,24 +184,37 @@ def _delivery(flow: Flow | None, traceparent: str) -> pb.Delivery:
 
 
 def _take(event: Any, request: Request, done: asyncio.Future[Response]) -> None:
-    if done.done():
-        return
+    def take(outcome: Response | RpcError | None) -> None:
+        if done.done():
+            return
+        if isinstance(outcome, RpcError):
+            done.set_exception(outcome)
+        elif outcome is None:
+            done.set_result(make_response(request, 408))
+        elif outcome.status >= 200:
+            done.set_result(outcome)
+
+    _tell(event, take)
+
+
+def _tell(event: Any, on_event: Callable[[Response | RpcError | None], None]) -> None:
+    """Reads what a front end says of an exchange."""
     if isinstance(event, RpcError):
-        done.set_exception(event)
+        on_event(event)
         return
     kind = event.WhichOneof("kind")
     if kind == "failure":
-        done.set_exception(_failure(event))
+        on_event(_failure(event))
     elif kind == "ended":
-        done.set_result(make_response(request, 408))
+        on_event(None)
     else:
         try:
             response = parse_message(event.response.raw)
         except SipError as error:
             logger.warning("a front end sent no SIP: %s", error)
             return
-        if isinstance(response, Response) and response.status >= 200:
-            done.set_result(response)
+        if isinstance(response, Response):
+            on_event(response)
 
 
 def _take_end(event: Any, done: asyncio.Future[None]) -> None:

@@ -47,8 +47,8 @@ class Incoming:
     """A request at an application."""
 
     __slots__ = (
-        "_answered", "_application", "_begun", "_on_end", "_send", "flow", "id", "on_cancel", "request", "span", "user_aor",
-        "user_name",
+        "_answered", "_application", "_begun", "_on_end", "_send", "flow", "id", "on_cancel", "refused_with", "request",
+        "span", "user_aor", "user_name",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,8 @@ class Incoming:
         self.user_name: str = item.user_name
         self.flow: Flow = item.flow
         """By which the sender is reached."""
+        self.refused_with: int = item.refused_with
+        """What the endpoints answered after this application let the request proceed; 0: it is new."""
         self.span: Any = None
         self.on_cancel: Callable[[Request], None] | None = None
         """Told of a CANCEL; who does not set it lets the request be answered 487."""
@@ -98,6 +100,19 @@ class Incoming:
         )  # fmt: skip
         self.respond(response)
         return response
+
+    def proceed(self, contacts: Iterable[str] = (), fallback: Iterable[int] = ()) -> None:
+        """Leaves the request to the front end, which sends it to the endpoints of its user.
+
+        ``contacts``: only bindings with these; none: all. ``fallback``: statuses with which it comes back here, once.
+        """
+        if self._answered:
+            return
+        event = pb.ApplicationResponse(id=self.id)
+        event.proceed.contacts.extend(contacts)
+        event.proceed.fallback.extend(fallback)
+        self._end("proceeds")
+        self._send(event)
 
     def fail(self, error: BaseException) -> None:
         """The answer to a request that could not be dealt with."""
@@ -183,20 +198,25 @@ class _Session:
         )  # fmt: skip
         incoming.span = span
         try:
+            with span:
+                await self._handle(handler, incoming)
+        finally:
+            if incoming.answered:
+                self._open.pop(incoming.id, None)
+
+    @staticmethod
+    async def _handle(handler: Handler, incoming: Incoming) -> None:
+        try:
             await handler.handle(incoming)
         except (SipError, RpcError, StoreError) as error:
-            logger.info("%s %s is refused: %s", incoming._application, request.method, error)
+            logger.info("%s %s is refused: %s", incoming._application, incoming.request.method, error)
             incoming.fail(error)
         except asyncio.CancelledError:
             incoming.reply(503, None, (("Retry-After", "2"),))
             raise
         except Exception as error:
-            logger.exception("%s failed", incoming._application, extra={"call_id": request.get("Call-ID")})
+            logger.exception("%s failed", incoming._application, extra={"call_id": incoming.request.get("Call-ID")})
             incoming.fail(error)
-        finally:
-            span.end()
-            if incoming.answered:
-                self._open.pop(incoming.id, None)
 
     def _cancel(self, item: pb.ApplicationRequest) -> None:
         incoming = self._open.get(item.id)

@@ -35,7 +35,7 @@ SPANS: Final = (
     ),
     SpanRule(
         "edge.deliver <METHOD>", "frontend", "SERVER",
-        ("sip.client <METHOD>", "application.handle <METHOD>", "presence.notify <event>", ""),
+        ("sip.client <METHOD>", "application.handle <METHOD>", "presence.notify <event>", "messaging.deliver", ""),
         "another front end hands a request over", "the client's final response; CANCEL is an event with the reason",
         ("sip.method", "sip.call_id", "sip.status_code", "parley.edge"),
     ),
@@ -44,7 +44,7 @@ SPANS: Final = (
         "a REGISTER reaches the registrar", "its bindings are stored", ("sip.call_id", "sip.aor"),
     ),
     SpanRule(
-        "registrar.lookup", "registrar", "SERVER", ("sip.server <METHOD>",),
+        "registrar.lookup", "registrar", "SERVER", ("sip.server <METHOD>", "application.handle <METHOD>", ""),
         "a user's bindings are asked for", "they are read", ("sip.aor",),
     ),
     SpanRule(
@@ -66,12 +66,18 @@ SPANS: Final = (
         ("sip.method", "sip.call_id", "sip.aor"),
     ),
     SpanRule(
+        "messaging.deliver", "messaging", "PRODUCER", ("",),
+        "a message that was kept is sent to who has signed in; linked to the request that brought it",
+        "a device took it, or none",
+        ("sip.call_id", "sip.aor"),
+    ),
+    SpanRule(
         "redis <call>", "registrar, presence", "CLIENT",
         ("registrar.update", "application.handle <METHOD>", "events.consume <topic>", ""),
         "a server-side script is sent", "its reply", ("db.system",),
     ),
     SpanRule(
-        "events.publish <topic>", "frontend, registrar, addressbook, presence", "PRODUCER",
+        "events.publish <topic>", "frontend, registrar, addressbook, presence, messaging", "PRODUCER",
         ("sip.server <METHOD>", "registrar.update", "application.handle <METHOD>", "events.consume <topic>", ""),
         "an event is handed to the bus", "the bus has it", ("messaging.destination", "messaging.key", "sip.call_id"),
     ),
@@ -81,7 +87,8 @@ SPANS: Final = (
         ("messaging.destination", "messaging.key", "sip.call_id"),
     ),
     SpanRule(
-        "rpc <call>", "any", "SERVER", ("http <route>", ""), "a unary call comes over the network", "its answer", ()
+        "rpc <call>", "any", "SERVER", ("http <route>", "application.handle <METHOD>", "events.consume <topic>", ""),
+        "a unary call comes, over the network or from another service of the process", "its answer", (),
     ),
 )  # fmt: skip
 """Every span there is."""

@@ -83,6 +83,8 @@ class ProxiedRequest:
         self._settings = settings
         self.on_cancelled: Callable[[Request], None] | None = None
         """Told of a CANCEL in place of the forking context, when an application has the request."""
+        self.on_refused: Callable[[Response], bool] | None = None
+        """Asked once before a refusal goes back: True when another answer will follow."""
         self._driver = driver
         self._context: ForkingContext | None = None
         self._branches: dict[int, Branch] = {}
@@ -96,6 +98,10 @@ class ProxiedRequest:
 
     def respond(self, response: Response) -> None:
         """Sends a response to where the request came from."""
+        if response.status >= 300 and self.on_refused is not None and not self._was_cancelled:
+            ask, self.on_refused = self.on_refused, None
+            if ask(response):
+                return
         if response.status >= 200 and not self._answered:
             self._answered = True
             self.span.set("sip.status_code", response.status)

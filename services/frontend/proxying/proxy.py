@@ -12,11 +12,13 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from parley.messaging.sdp import offers_messages
 from parley.platform.applications.messages import aor_of, event_of
 from parley.platform.clock import Clock
 from parley.platform.rpc.errors import RpcError, sip_status
 from parley.platform.telemetry.tracing import Tracer
 from parley.proto.registrar.v1.registrar_pb2 import Binding
+from parley.proto.sip.v1.application_pb2 import Proceed
 from parley.sip.errors import SipError, SipParseError
 from parley.sip.flowtoken import FlowToken
 from parley.sip.gruu import endpoint_of, endpoint_token, gruu_instance, instance_of_epid
@@ -225,7 +227,10 @@ class ProxyCore:
         try:
             assert_identity(request, who)
             content_type = (request.get("Content-Type") or "").partition(";")[0].strip().lower()
-            route = self._table.route(request.method, event_of(request), request.uri, self._addresses.hosts, content_type)
+            messages = request.method == "INVITE" and offers_messages(request.body)
+            route = self._table.route(
+                request.method, event_of(request), request.uri, self._addresses.hosts, content_type, messages=messages
+            )
         except SipParseError as error:
             proxied.refuse(error.status, error.reason)
             return
@@ -253,15 +258,46 @@ class ProxyCore:
         if destination is Destination.SERVER:
             proxied.respond(self._answer_here(proxied.request, proxied.flow))
         elif destination is Destination.APPLICATION:
-            await self._applications.send(proxied, route.application, who)
+            await self._to_application(proxied, route.application, who)
         elif destination is Destination.OUTSIDE:
             await self._outside.send(proxied, who, self._plan(proxied, record=False))
         else:
             await self._to_user(proxied, route.aor)
 
+    # To an application, and past it
+
+    async def _to_application(self, proxied: ProxiedRequest, application: str, who: Identity, refused_with: int = 0) -> None:
+        def proceed(wish: Proceed) -> None:
+            self._spawn("proceed", self._guarded(proxied, self._past(proxied, application, who, wish)))
+
+        await self._applications.send(proxied, application, who, proceed, refused_with=refused_with)
+
+    async def _past(self, proxied: ProxiedRequest, application: str, who: Identity, wish: Proceed) -> None:
+        """The application lets a request proceed; what the endpoints refuse may come back to it once."""
+
+        def on_refused(response: Response) -> bool:
+            if response.status not in wish.fallback:
+                return False
+            plan = proxied.plan
+            if plan is not None and plan.on_forwarded is not None:
+                plan.on_forwarded(response)  # as a call it is over: what the application makes of it is none
+                plan.on_forwarded = None
+            again = self._to_application(proxied, application, who, response.status)
+            self._spawn("fallback", self._guarded(proxied, again))
+            return True
+
+        if wish.fallback:
+            proxied.on_refused = on_refused
+        route = self._table.past_applications(proxied.request.uri)
+        if route.destination is Destination.USER:
+            await self._to_user(proxied, route.aor, frozenset(wish.contacts))
+        else:
+            await self._go(proxied, route, who)
+
     # To a user
 
-    async def _to_user(self, proxied: ProxiedRequest, aor: str) -> None:
+    async def _to_user(self, proxied: ProxiedRequest, aor: str, contacts: frozenset[str] = frozenset()) -> None:
+        """``contacts``: those that may be tried; none: all."""
         request = proxied.request
         traceparent = proxied.span.traceparent
         invite = request.method == "INVITE"
@@ -269,6 +305,8 @@ class ProxyCore:
             self._call_started(proxied)
         bindings = await self._directory.lookup(aor, traceparent)
         bindings = _of_endpoint(request, bindings)
+        if contacts:
+            bindings = [binding for binding in bindings if binding.contact in contacts]
         targets = targets_of(bindings, request.method)
         if not targets:
             known = await self._directory.exists(aor, traceparent)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from parley.proto.registrar.v1.registrar_pb2 import Binding
+from parley.proto.sip.v1.application_pb2 import Proceed
 from parley.sip.flowtoken import FlowToken, FlowTokens
 from parley.sip.message import Request
 from parley.sip.uri import Uri
@@ -58,8 +59,15 @@ class Directory(Protocol):
 class ApplicationSender(Protocol):
     """Hands requests to SIP applications."""
 
-    def send(self, proxied: ProxiedRequest, application: str, who: Identity) -> Awaitable[None]:
-        """Sends a request to an application by name and sees to its answers; raises RpcError."""
+    def send(
+        self, proxied: ProxiedRequest, application: str, who: Identity, proceed: Callable[[Proceed], None],
+        *, refused_with: int = 0,
+    ) -> Awaitable[None]:  # fmt: skip
+        """Sends a request to an application by name and sees to its answers; raises RpcError.
+
+        ``proceed``: told when the application leaves the request to the endpoints of its user; ``refused_with``: what they
+        answered then, when it comes back to the application.
+        """
 
 
 class OutsideSender(Protocol):

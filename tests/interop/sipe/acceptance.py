@@ -206,6 +206,42 @@ def typing(bench: Bench) -> None:
     bob.expect("typing", PROMPT, state="typing")
 
 
+def im_phone(bench: Bench) -> None:
+    """Messages both ways with bob, whose phone answers each with "got ", the text, and a full stop.
+
+    The phone is not started here.
+    """
+    (alice,) = bench.signed_on("alice")
+    bob = bench.uri("bob")
+    for text in ("first", "second", "žluťoučký kůň", "x" * 200):
+        alice.command("send_im", to=bob, text=text)
+        got = alice.expect("im", PROMPT, **{"from": bob})
+        if got["text"].strip() != f"got {text}.":
+            raise Missing(f"sent {text[:40]!r}, received {got['text'][:60]!r}")
+    alice.command("send_typing", to=bob)
+    alice.command("send_im", to=bob, text="last")
+    alice.expect("im", PROMPT, **{"from": bob, "text": lambda text: text.strip() == "got last."})
+    for record in alice.records:
+        if record.get("event") == "notice" and record.get("error"):
+            raise Missing(f"a message was reported as undelivered: {record}")
+    if sum(record.get("event") == "im" for record in alice.records) != 5:
+        raise Missing(f"a message was shown twice: {[r for r in alice.records if r.get('event') == 'im']}")
+
+
+def im_from_phone(bench: Bench) -> None:
+    """Bob's phone writes "one", "two" and "three" before alice signs in, and answers "thanks" with "welcome"."""
+    (alice,) = bench.signed_on("alice")
+    bob = bench.uri("bob")
+    texts = [alice.expect("im", PROMPT, **{"from": bob})["text"].strip() for _ in range(3)]
+    if texts != ["one", "two", "three"]:
+        raise Missing(f"received {texts}")
+    alice.command("send_im", to=bob, text="thanks")
+    alice.expect("im", PROMPT, **{"from": bob, "text": lambda text: text.strip() == "welcome"})
+    more = [record for record in alice.drain(2) if record.get("event") == "im"]
+    if more:
+        raise Missing(f"a message was shown twice: {more}")
+
+
 def group_im(bench: Bench) -> None:
     """A conference of three: create, invite, talk, leave."""
     alice, bob, carol = bench.signed_on("alice", "bob", "carol")
@@ -273,7 +309,8 @@ def call_rejected(bench: Bench) -> None:
 SCENARIOS: dict[str, Callable[[Bench], None]] = {
     scenario.__name__.replace("_", "-"): scenario
     for scenario in (
-        sign_in, wrong_password, contacts, presence, im, im_offline, typing, group_im, search, call, call_rejected,
+        sign_in, wrong_password, contacts, presence, im, im_offline, im_phone, im_from_phone,
+        typing, group_im, search, call, call_rejected,
     )
 }  # fmt: skip
 

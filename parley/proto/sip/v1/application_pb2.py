@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parley.proto.sip.v1 import message_pb2 as parley_dot_sip_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/sip/v1/application.proto\x12\rparley.sip.v1\x1a\x1bparley/sip/v1/message.proto\"A\n\rHandleRequest\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.parley.sip.v1.ApplicationRequest\"\xce\x01\n\x12\x41pplicationRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x13\n\x0btraceparent\x18\x02 \x01(\t\x12*\n\x07message\x18\x03 \x01(\x0b\x32\x19.parley.sip.v1.SipMessage\x12\x10\n\x08user_aor\x18\x04 \x01(\t\x12!\n\x04\x66low\x18\x05 \x01(\x0b\x32\x13.parley.sip.v1.Flow\x12\x0e\n\x06\x63\x61ncel\x18\x06 \x01(\x08\x12\x13\n\x0b\x61pplication\x18\x07 \x01(\t\x12\x11\n\tuser_name\x18\x08 \x01(\t\"C\n\x0eHandleResponse\x12\x31\n\x05items\x18\x01 \x03(\x0b\x32\".parley.sip.v1.ApplicationResponse\"\x86\x01\n\x13\x41pplicationResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12-\n\x08response\x18\x02 \x01(\x0b\x32\x19.parley.sip.v1.SipMessageH\x00\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x19.parley.sip.v1.ItemStatusH\x00\x42\x06\n\x04kind2X\n\x0b\x41pplication\x12I\n\x06Handle\x12\x1c.parley.sip.v1.HandleRequest\x1a\x1d.parley.sip.v1.HandleResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/sip/v1/application.proto\x12\rparley.sip.v1\x1a\x1bparley/sip/v1/message.proto\"A\n\rHandleRequest\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.parley.sip.v1.ApplicationRequest\"\xe4\x01\n\x12\x41pplicationRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x13\n\x0btraceparent\x18\x02 \x01(\t\x12*\n\x07message\x18\x03 \x01(\x0b\x32\x19.parley.sip.v1.SipMessage\x12\x10\n\x08user_aor\x18\x04 \x01(\t\x12!\n\x04\x66low\x18\x05 \x01(\x0b\x32\x13.parley.sip.v1.Flow\x12\x0e\n\x06\x63\x61ncel\x18\x06 \x01(\x08\x12\x13\n\x0b\x61pplication\x18\x07 \x01(\t\x12\x11\n\tuser_name\x18\x08 \x01(\t\x12\x14\n\x0crefused_with\x18\t \x01(\r\"C\n\x0eHandleResponse\x12\x31\n\x05items\x18\x01 \x03(\x0b\x32\".parley.sip.v1.ApplicationResponse\"\xb1\x01\n\x13\x41pplicationResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12-\n\x08response\x18\x02 \x01(\x0b\x32\x19.parley.sip.v1.SipMessageH\x00\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x19.parley.sip.v1.ItemStatusH\x00\x12)\n\x07proceed\x18\x04 \x01(\x0b\x32\x16.parley.sip.v1.ProceedH\x00\x42\x06\n\x04kind\"-\n\x07Proceed\x12\x10\n\x08\x63ontacts\x18\x01 \x03(\t\x12\x10\n\x08\x66\x61llback\x18\x02 \x03(\r2X\n\x0b\x41pplication\x12I\n\x06Handle\x12\x1c.parley.sip.v1.HandleRequest\x1a\x1d.parley.sip.v1.HandleResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HANDLEREQUEST']._serialized_start=79
   _globals['_HANDLEREQUEST']._serialized_end=144
   _globals['_APPLICATIONREQUEST']._serialized_start=147
-  _globals['_APPLICATIONREQUEST']._serialized_end=353
-  _globals['_HANDLERESPONSE']._serialized_start=355
-  _globals['_HANDLERESPONSE']._serialized_end=422
-  _globals['_APPLICATIONRESPONSE']._serialized_start=425
-  _globals['_APPLICATIONRESPONSE']._serialized_end=559
-  _globals['_APPLICATION']._serialized_start=561
-  _globals['_APPLICATION']._serialized_end=649
+  _globals['_APPLICATIONREQUEST']._serialized_end=375
+  _globals['_HANDLERESPONSE']._serialized_start=377
+  _globals['_HANDLERESPONSE']._serialized_end=444
+  _globals['_APPLICATIONRESPONSE']._serialized_start=447
+  _globals['_APPLICATIONRESPONSE']._serialized_end=624
+  _globals['_PROCEED']._serialized_start=626
+  _globals['_PROCEED']._serialized_end=671
+  _globals['_APPLICATION']._serialized_start=673
+  _globals['_APPLICATION']._serialized_end=761
 # @@protoc_insertion_point(module_scope)

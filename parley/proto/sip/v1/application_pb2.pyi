@@ -51,6 +51,7 @@ class ApplicationRequest(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     APPLICATION_FIELD_NUMBER: _builtins.int
     USER_NAME_FIELD_NUMBER: _builtins.int
+    REFUSED_WITH_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     traceparent: _builtins.str
     """W3C Trace Context of the caller's span."""
@@ -62,6 +63,8 @@ class ApplicationRequest(_message.Message):
     """Which application of the process is meant: "presence", "conference"."""
     user_name: _builtins.str
     """Display name of who authenticated."""
+    refused_with: _builtins.int
+    """The endpoints answered with this status after the application had let the request proceed; 0: it is new."""
     @_builtins.property
     def message(self) -> _message_pb2.SipMessage: ...
     @_builtins.property
@@ -77,10 +80,11 @@ class ApplicationRequest(_message.Message):
         cancel: _builtins.bool = ...,
         application: _builtins.str = ...,
         user_name: _builtins.str = ...,
+        refused_with: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "cancel", b"cancel", "flow", b"flow", "id", b"id", "message", b"message", "traceparent", b"traceparent", "user_aor", b"user_aor", "user_name", b"user_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "cancel", b"cancel", "flow", b"flow", "id", b"id", "message", b"message", "refused_with", b"refused_with", "traceparent", b"traceparent", "user_aor", b"user_aor", "user_name", b"user_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -113,6 +117,7 @@ class ApplicationResponse(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    PROCEED_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     @_builtins.property
     def response(self) -> _message_pb2.SipMessage:
@@ -120,19 +125,54 @@ class ApplicationResponse(_message.Message):
 
     @_builtins.property
     def failure(self) -> _message_pb2.ItemStatus: ...
+    @_builtins.property
+    def proceed(self) -> Global___Proceed:
+        """The application leaves the request to the front end; nothing more will come."""
+
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
         response: _message_pb2.SipMessage | None = ...,
         failure: _message_pb2.ItemStatus | None = ...,
+        proceed: Global___Proceed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "kind", b"kind", "response", b"response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "kind", b"kind", "proceed", b"proceed", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "id", b"id", "kind", b"kind", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "id", b"id", "kind", b"kind", "proceed", b"proceed", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["response", "failure"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["response", "failure", "proceed"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___ApplicationResponse: _TypeAlias = ApplicationResponse  # noqa: Y015
+
+@_typing.final
+class Proceed(_message.Message):
+    """The front end sends the request to the endpoints of its user, as if there were no application."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACTS_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contacts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Contacts of the bindings it may go to, without angle brackets; none: all."""
+
+    @_builtins.property
+    def fallback(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Statuses with which, as the answer of all endpoints, the request comes to the application again."""
+
+    def __init__(
+        self,
+        *,
+        contacts: _abc.Iterable[_builtins.str] | None = ...,
+        fallback: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contacts", b"contacts", "fallback", b"fallback"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Proceed: _TypeAlias = Proceed  # noqa: Y015

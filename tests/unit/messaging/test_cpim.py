@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.presence.standard.cpim import CORE_NS, MAX_BYTES, CpimMessage, Header, build_cpim, parse_cpim
+from parley.messaging.cpim import CORE_NS, MAX_BYTES, CpimMessage, Header, build_cpim, parse_cpim
 from parley.presence.standard.errors import DocumentError
 from tests.unit.presence.standard.made import refused, tuples_of
 

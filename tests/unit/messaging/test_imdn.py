@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.presence.standard.cpim import CpimMessage, Header
+from parley.messaging.cpim import CpimMessage, Header
+from parley.messaging.imdn import CPIM_NS, Imdn, build_imdn, parse_imdn, wanted_by
 from parley.presence.standard.errors import DocumentError
-from parley.presence.standard.imdn import CPIM_NS, Imdn, build_imdn, parse_imdn, wanted_by
 from tests.unit.presence.standard.made import full_texts, maybe_times, refused, texts
 
 NS = b'<imdn xmlns="urn:ietf:params:xml:ns:imdn">'

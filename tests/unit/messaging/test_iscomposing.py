@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.presence.standard.iscomposing import IsComposing, build_iscomposing, parse_iscomposing
+from parley.messaging.iscomposing import IsComposing, build_iscomposing, parse_iscomposing
 from tests.unit.presence.standard.made import maybe_numbers, maybe_times, refused, texts
 
 NS = b'<isComposing xmlns="urn:ietf:params:xml:ns:im-iscomposing">'

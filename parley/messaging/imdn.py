@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from parley.presence.standard.cpim import CpimMessage
+from parley.messaging.cpim import CpimMessage
 from parley.presence.standard.errors import DocumentError
 from parley.presence.standard.tree import add, elements, new_root, read_root, read_time, write_time
 from parley.xml import child, local_name, text_of, to_bytes

@@ -1,0 +1,1 @@
+"""Instant messages: page mode and session mode, their formats, delivery reports and typing."""

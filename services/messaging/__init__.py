@@ -1,0 +1,1 @@
+"""Instant messages between clients with sessions and phones with single messages, and messages for later."""
