@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from secrets import token_hex
 
 import pytest
 
@@ -44,9 +45,9 @@ async def phone(server: ParleyServer, user: str, transport: str = "udp", **regis
     return made
 
 
-async def client(server: ParleyServer, user: str, epid: str = "0123456789ab") -> OcsClient:
-    """A Communicator that has signed in."""
-    made = await OcsClient(user, epid=epid).connect(server.ports["tcp"])
+async def client(server: ParleyServer, user: str, epid: str = "") -> OcsClient:
+    """A Communicator that has signed in; another endpoint each time, as sessions outlive connections."""
+    made = await OcsClient(user, epid=epid or token_hex(6)).connect(server.ports["tcp"])
     assert (await made.sign_in()).status == 200
     return made
 
@@ -191,7 +192,7 @@ async def test_a_phone_writes_to_a_client_and_the_session_is_used_again(server: 
 
 
 async def test_the_first_client_that_answers_has_the_session(server: ParleyServer) -> None:
-    desk, laptop = await client(server, "alice", "aaaaaaaaaaaa"), await client(server, "alice", "bbbbbbbbbbbb")
+    desk, laptop = await client(server, "alice"), await client(server, "alice")
     bob = await phone(server, "bob")
     sending = asyncio.create_task(bob.ask(page(bob, "alice", b"who?")))
     ringing = await desk.expect("INVITE")
