@@ -15,7 +15,7 @@ from parley.platform.config import ConfigError, PlatformConfig, Settings
 from parley.platform.host import Process, service_classes
 from parley.platform.store.errors import StoreError
 
-DEFAULT_ORDER = ("addressbook", "registrar", "presence", "messaging", "frontend")
+DEFAULT_ORDER = ("addressbook", "registrar", "presence", "messaging", "conference", "immcu", "frontend")
 
 
 def run(

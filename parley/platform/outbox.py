@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Final
@@ -41,6 +41,22 @@ class Record:
     key: str
     message: ProtoMessage
     traceparent: str = ""
+
+
+def pack_event(topic: str, key: str, message: ProtoMessage, traceparent: str) -> bytes:
+    """An entry of an outbox."""
+    return f"{topic}\n{key}\n{traceparent}\n".encode() + message.SerializeToString()
+
+
+def event_decoder(types: Mapping[str, type[ProtoMessage]]) -> Callable[[bytes], Record]:
+    """Reads what `pack_event` wrote. ``types``: the messages by topic."""
+
+    def decode(raw: bytes) -> Record:
+        topic, key, traceparent, data = raw.split(b"\n", 3)
+        message = types[topic.decode()].FromString(data)
+        return Record(topic.decode(), key.decode(), message, traceparent.decode())
+
+    return decode
 
 
 class OutboxRelay:

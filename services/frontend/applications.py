@@ -16,8 +16,10 @@ from parley.platform.rpc.duplex import DuplexClient
 from parley.platform.rpc.errors import RpcError, sip_status
 from parley.proto.sip.v1.application_pb2 import ApplicationRequest, ApplicationResponse, Proceed
 from parley.sip.errors import SipParseError
-from parley.sip.message import Response, parse_message
+from parley.sip.message import Request, Response, parse_message
+from services.frontend.flows import Flow
 from services.frontend.proxying.context import ProxiedRequest
+from services.frontend.proxying.tracing import traceparent_of
 from services.frontend.proxying.wiring import Identity
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,26 @@ class Applications:
 
         ``proceed``: told when the application leaves it to the front end; ``refused_with``: what the endpoints then said.
         """
+        client = self._client(application)
+        item = self._item(proxied.request, proxied.flow, application, who)
+        item.traceparent = proxied.span.traceparent
+        item.refused_with = refused_with
+        exchange = _Exchange(proxied, client, application, proceed)
+        exchange.id = client.open(item, exchange.on_event)
+        proxied.on_cancelled = exchange.cancel
+
+    def pass_on(self, ack: Request, flow: Flow, application: str) -> None:
+        """Sends an ACK; see `services.frontend.proxying.wiring.ApplicationSender`."""
+        try:
+            client = self._client(application)
+        except RpcError as error:
+            logger.info("an ACK could not be passed on: %s", error)
+            return
+        item = self._item(ack, flow, application, Identity(flow.seal.address() if flow.seal is not None else ""))
+        item.traceparent = traceparent_of(ack) or ""
+        client.close(client.open(item, _ignore))
+
+    def _client(self, application: str) -> ApplicationClient:
         client = self._clients.get(application)
         if client is None:
             try:
@@ -49,21 +71,23 @@ class Applications:
             except ValueError as error:
                 logger.error("%s", error)
                 raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
-        item = ApplicationRequest(
-            traceparent=proxied.span.traceparent, application=application, user_aor=who.aor, user_name=who.display_name,
-            refused_with=refused_with,
-        )  # fmt: skip
-        item.message.CopyFrom(sip_message(proxied.request))
+        return client
+
+    def _item(self, request: Request, flow: Flow, application: str, who: Identity) -> ApplicationRequest:
+        item = ApplicationRequest(application=application, user_aor=who.aor, user_name=who.display_name)
+        item.message.CopyFrom(sip_message(request))
         item.flow.edge_uid = self._edge_uid
-        item.flow.connection_id = proxied.flow.connection_id
-        exchange = _Exchange(proxied, client, application, proceed)
-        exchange.id = client.open(item, exchange.on_event)
-        proxied.on_cancelled = exchange.cancel
+        item.flow.connection_id = flow.connection_id
+        return item
 
     async def stop(self) -> None:
         """Closes all streams."""
         for client in self._clients.values():
             await client.stop()
+
+
+def _ignore(event: Any) -> None:
+    """What has no answer has no events of interest."""
 
 
 class _Exchange:

@@ -79,6 +79,7 @@ _APPLICATION = Destination.APPLICATION
 
 APPLICATION_ROWS: Final = (
     # what an application named itself in a Contact or a GRUU of its own
+    RouteRow(_APPLICATION, "immcu", opaque="app:conf:chat:"),
     RouteRow(_APPLICATION, "conference", opaque="app:conf:"),
     RouteRow(_APPLICATION, "presence", opaque="app:presence"),
     RouteRow(_APPLICATION, "messaging", opaque="app:messaging"),

@@ -10,6 +10,8 @@ from pydantic import Field, field_validator
 from parley.platform.config import Section
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_USUAL: Final = {"ServerConfiguration": {"focusFactoryUri": "sip:{user};gruu;opaque=app:conf:focusfactory"}}
+"""Settings that hold unless the configuration has others."""
 
 
 class PresenceConfig(Section):
@@ -39,7 +41,8 @@ class PresenceConfig(Section):
     )
     settings: dict[str, dict[str, dict[str, str]]] = Field(
         default={},
-        description="Settings for clients by group and name, for a domain, a user's address, or '*' for all",
+        description="Settings for clients by group and name, for a domain, a user's address, or '*' for all; in a value "
+        "{user} is the user's address, and a setting that is empty is not sent",
     )
 
     @field_validator("settings")
@@ -55,8 +58,11 @@ class PresenceConfig(Section):
     def settings_of(self, aor: str) -> dict[str, dict[str, str]]:
         """Settings by group for a user: those of all, then of the domain, then the user's own; later ones win."""
         user = aor.removeprefix("sip:")
-        merged: dict[str, dict[str, str]] = {}
+        merged: dict[str, dict[str, str]] = {group: dict(values) for group, values in _USUAL.items()}
         for scope in ("*", user.rpartition("@")[2], user):
             for group, values in self.settings.get(scope, {}).items():
                 merged.setdefault(group, {}).update(values)
-        return merged
+        return {
+            group: {name: value.replace("{user}", user) for name, value in values.items() if value}
+            for group, values in merged.items()
+        }

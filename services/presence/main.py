@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from parley.platform.applications.edges import EdgeAddresses, EdgeSender
+from parley.platform.applications.flows import FlowFinder, lookup_client
 from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
-from parley.platform.rpc.batch import BatchClient
 from parley.platform.store.shards import SHARDS
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
 from parley.proto.events.v1.call_pb2 import CallChanged
@@ -14,7 +14,6 @@ from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from parley.proto.events.v1.user_pb2 import UserChanged
 from parley.proto.presence.v1.access_pb2_grpc import add_AccessServicer_to_server
 from parley.proto.presence.v1.presence_pb2_grpc import add_PresenceServicer_to_server
-from parley.proto.registrar.v1 import registrar_pb2 as registrar
 from services.presence import keys
 from services.presence.access import AccessSurface
 from services.presence.application import PresenceApplication
@@ -23,7 +22,6 @@ from services.presence.config import PresenceConfig
 from services.presence.documents import Documents
 from services.presence.endpoints import Endpoints
 from services.presence.fanout import Fanout
-from services.presence.flows import FlowFinder
 from services.presence.notifier import Notifier
 from services.presence.phone_publications import PhonePublications
 from services.presence.repository import (
@@ -62,15 +60,10 @@ class PresenceService(ShortWorkService):
         self._users = Users(context.rpc.channel("parley.addressbook.v1.AddressBook").stub(AddressBookStub), clock)
         addresses = EdgeAddresses(context.rpc)
         self._sender = EdgeSender(context.rpc, addresses)
-        finder = FlowFinder(
-            BatchClient(
-                context.rpc.channel("parley.registrar.v1.Registrar"), "/parley.registrar.v1.Registrar/Lookup",
-                registrar.LookupRequest, registrar.LookupResponse,
-            )
-        )  # fmt: skip
+        finder = FlowFinder(lookup_client(context.rpc))
         documents = Documents(config, repository, self._users, clock)
         self._notifier = Notifier(
-            repository, self._sender, documents, finder.find, clock, context.tracer, interval_s=config.notify_interval
+            repository, self._sender, documents, finder, clock, context.tracer, interval_s=config.notify_interval
         )
         self._fanout = Fanout(repository, self._users, documents, self._notifier, max_listed=config.max_list_resources)
         self._endpoints = Endpoints(repository, clock)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Final
 
 from prometheus_client import Counter, Histogram
 
 from parley.platform.applications.edges import EdgeSender, FlowGone
+from parley.platform.applications.flows import FlowFinder
 from parley.platform.clock import Clock
 from parley.platform.rpc.errors import RpcError
 from parley.platform.store.errors import StoreError
 from parley.platform.telemetry.tracing import Tracer
 from parley.proto.presence.v1 import state_pb2 as pb
-from parley.proto.sip.v1.message_pb2 import Flow
 from parley.sip.message import Request
 from services.presence.documents import Documents, Pending
 from services.presence.lists import list_uri
@@ -47,21 +47,17 @@ class _ToldLater(Exception):
     """A document could not be made now."""
 
 
-Locate = Callable[[pb.Subscription], Awaitable[Flow | None]]
-
-
 class Notifier:
     """All notifications of this process."""
 
     def __init__(
-        self, repository: PresenceRepository, sender: EdgeSender, documents: Documents, locate: Locate, clock: Clock,
+        self, repository: PresenceRepository, sender: EdgeSender, documents: Documents, finder: FlowFinder, clock: Clock,
         tracer: Tracer, *, interval_s: float,
     ) -> None:  # fmt: skip
-        """``locate``: where the client of a subscription is registered now."""
         self._repository = repository
         self._sender = sender
         self._documents = documents
-        self._locate = locate
+        self._finder = finder
         self._clock = clock
         self._tracer = tracer
         self._interval_s = interval_s
@@ -200,7 +196,9 @@ class Notifier:
             except FlowGone:
                 if again:
                     break
-                flow = await self._locate(subscription)
+                flow = await self._finder.find(
+                    subscription.watcher, subscription.endpoint, subscription.remote_target, subscription.flow
+                )
                 if flow is None:
                     break
                 await self._repository.move(subscription, flow)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-from google.protobuf.message import Message as ProtoMessage
-
 from parley.platform.clock import Clock
-from parley.platform.outbox import Record
+from parley.platform.documents import Change, Documents, Place
+from parley.platform.outbox import event_decoder, pack_event
 from parley.platform.store.client import Store
-from parley.platform.store.errors import StoreError, StoreUnavailable
+from parley.platform.store.errors import StoreError
 from parley.platform.store.link import Arg
 from parley.platform.store.shards import shard_of
 from parley.presence.contacts import new_list
@@ -29,11 +28,6 @@ PRESENCE_TOPIC: Final = "parley.presence"
 CONTACTS_TOPIC: Final = "parley.contacts"
 WATCHERS_TOPIC: Final = "parley.watchers"
 
-_TRIES: Final = 32
-_TYPES: Final[dict[str, Any]] = {
-    PRESENCE_TOPIC: PresenceChanged, CONTACTS_TOPIC: ContactChanged, WATCHERS_TOPIC: WatcherChanged,
-}  # fmt: skip
-
 T = TypeVar("T")
 
 
@@ -46,15 +40,17 @@ class PresenceRepository:
         self._wake = wake
         self._clock = clock
         self._call_check_ms = int(call_check_s * 1000)
+        self._presentities = Documents(store, pb.Presentity, wake)
+        self._contacts = Documents(store, pb.ContactList, wake)
         self._watch = store.script("services.presence", "watch.lua")
-        self._put = store.script("services.presence", "put.lua")
         self._next = store.script("services.presence", "next.lua")
 
     # Presentities
 
     async def presentity(self, aor: str) -> pb.Presentity:
         """The state of a user; a new one for who has none. Raises StoreError."""
-        return (await self._load(aor))[0]
+        found, _ = await self._presentities.load(keys.presentity_key(aor))
+        return found if found is not None else new_presentity(aor)
 
     async def presentities(self, aors: Sequence[str]) -> list[pb.Presentity]:
         """The states of many users, in one round trip; new ones for who has none. Raises StoreError."""
@@ -72,10 +68,6 @@ class PresenceRepository:
             found.append((new_presentity(aor), 0) if data is None else (pb.Presentity.FromString(data), int(version)))
         return found
 
-    async def _load(self, aor: str) -> tuple[pb.Presentity, int]:
-        (found,) = await self.versioned([aor])
-        return found
-
     async def change(
         self, aor: str, apply: Callable[[pb.Presentity], tuple[T, PresenceChanged | None]], traceparent: str = ""
     ) -> T:
@@ -83,32 +75,24 @@ class PresenceRepository:
 
         ``apply`` may be called several times, each time with the state as it is then.
         """
-        for _ in range(_TRIES):
-            state, version = await self._load(aor)
+
+        def change(found: pb.Presentity | None, version: int) -> Change[pb.Presentity, T]:
+            state = found if found is not None else new_presentity(aor)
             result, event = apply(state)
             if event is None:
-                return result
-            event.version = version + 1
-            args: list[Arg] = [version, state.SerializeToString(), f"p|{aor}", self.deadline_ms(state)]
-            args.append(_packed(PRESENCE_TOPIC, aor, event, traceparent))
-            call = (_document_keys(keys.presentity_key(aor), aor), args)
-            (reply,) = await self._put.many([call], [traceparent] if traceparent else ())
-            if isinstance(reply, BaseException):
-                raise reply
-            if reply:
-                self._wake(keys.outbox_key(shard_of(aor)))
-                return result
-        raise StoreUnavailable(f"the presence of {aor} changes too fast")
+                return Change(result, write=False)
+            event.version = version
+            return Change(result, state, ((PRESENCE_TOPIC, aor, event),), self.deadline_ms(state))
+
+        place = _place(keys.presentity_key(aor), aor, f"p|{aor}")
+        return await self._presentities.change(place, change, traceparent=traceparent)
 
     # Contacts
 
     async def contacts(self, aor: str) -> pb.ContactList:
         """The contact list of a user. Raises StoreError."""
-        return (await self._load_contacts(aor))[0]
-
-    async def _load_contacts(self, aor: str) -> tuple[pb.ContactList, int]:
-        version, data = await self._store.execute("HMGET", keys.contacts_key(aor), "v", "d")
-        return (pb.ContactList.FromString(data), int(version)) if data is not None else (new_list(), 0)
+        found, _ = await self._contacts.load(keys.contacts_key(aor))
+        return found if found is not None else new_list()
 
     async def contact_addresses(self, aor: str) -> list[str]:
         """The addresses of record of a user's contacts, in the order of the list. Raises StoreError."""
@@ -118,19 +102,15 @@ class PresenceRepository:
         self, aor: str, apply: Callable[[pb.ContactList], tuple[T, list[ContactChanged]]], traceparent: str = ""
     ) -> T:
         """Changes a contact list; it is on disk when this returns. Raises what ``apply`` raises, and StoreError."""
-        for _ in range(_TRIES):
-            contacts, version = await self._load_contacts(aor)
+
+        def change(found: pb.ContactList | None, _version: int) -> Change[pb.ContactList, T]:
+            contacts = found if found is not None else new_list()
             result, events = apply(contacts)
-            if not events:
-                return result
-            packed = [_packed(CONTACTS_TOPIC, aor, event, traceparent) for event in events]
-            reply = await self._put.durable(
-                _document_keys(keys.contacts_key(aor), aor), [version, contacts.SerializeToString(), "", 0, *packed]
-            )
-            if reply:
-                self._wake(keys.outbox_key(shard_of(aor)))
-                return result
-        raise StoreUnavailable(f"the contacts of {aor} change too fast")
+            packed = tuple((CONTACTS_TOPIC, aor, event) for event in events)
+            return Change(result, contacts, packed, write=bool(events))
+
+        place = _place(keys.contacts_key(aor), aor)
+        return await self._contacts.change(place, change, durable=True, traceparent=traceparent)
 
     # Subscriptions
 
@@ -214,7 +194,7 @@ class PresenceRepository:
             changed.aor = target
             outbox = keys.outbox_key(shard_of(target))
             call_keys = [keys.watchers_key(target), keys.watchers_key(target, WATCHERS), outbox]
-            calls.append((call_keys, [subscription.id, data, _packed(WATCHERS_TOPIC, target, changed, "")]))
+            calls.append((call_keys, [subscription.id, data, pack_event(WATCHERS_TOPIC, target, changed, "")]))
         replies = await self._watch.many(calls)
         _raise_first(replies)
         for (call_keys, _), reply in zip(calls, replies, strict=True):
@@ -258,20 +238,15 @@ class PresenceRepository:
         await self._store.execute("ZREM", keys.deadlines_key(shard), member)
 
 
-def _document_keys(document: str, aor: str) -> list[str]:
+def _place(document: str, aor: str, member: str = "") -> Place:
     shard = shard_of(aor)
-    return [document, keys.outbox_key(shard), keys.deadlines_key(shard)]
+    return Place(document, keys.outbox_key(shard), keys.deadlines_key(shard), member)
 
 
-def _packed(topic: str, key: str, event: ProtoMessage, traceparent: str) -> bytes:
-    return f"{topic}\n{key}\n{traceparent}\n".encode() + event.SerializeToString()
-
-
-def decode_event(raw: bytes) -> Record:
-    """An entry of the outbox."""
-    topic, key, traceparent, data = raw.split(b"\n", 3)
-    message = _TYPES[topic.decode()].FromString(data)
-    return Record(topic.decode(), key.decode(), message, traceparent.decode())
+decode_event = event_decoder(
+    {PRESENCE_TOPIC: PresenceChanged, CONTACTS_TOPIC: ContactChanged, WATCHERS_TOPIC: WatcherChanged}
+)
+"""Reads an entry of the outbox."""
 
 
 def _entry(subscription: pb.Subscription) -> bytes:

@@ -169,6 +169,7 @@ class ParleyCluster:
         self, folder: Path, *, front_ends: int = 2, registrars: int = 2, frontend: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None, registrar: dict[str, Any] | None = None, env: dict[str, str] | None = None,
         targets: dict[str, str] | None = None, rpc: dict[str, Any] | None = None, presences: int = 0,
+        conferences: int = 0,
     ) -> None:  # fmt: skip
         """``targets``: addresses of further services, applications of a test among them; ``rpc``: more of platform.rpc."""
         self.valkey = Valkey(folder / "valkey")
@@ -180,6 +181,9 @@ class ParleyCluster:
         if presences:
             known["presence"] = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in presence_ports)
             known["search"] = known["addressbook"]
+        conference_ports = {name: [free_port() for _ in range(conferences)] for name in ("conference", "immcu")}
+        for service, ports in conference_ports.items() if conferences else ():
+            known[service] = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
 
         def node(name: str, service: str, rpc_port: int, **sections: Any) -> Node:
             common = {
@@ -197,6 +201,11 @@ class ParleyCluster:
             node(f"presence{i}", "presence", port, presence={"notify_interval": 0.1})
             for i, port in enumerate(presence_ports)
         ]
+        self.conferences = [
+            node(f"{service}{i}", service, port)
+            for service, ports in conference_ports.items()
+            for i, port in enumerate(ports)
+        ]
         self.ports = [frontend_ports() for _ in range(front_ends)]
         self.front_ends = [
             node(
@@ -210,7 +219,7 @@ class ParleyCluster:
     @property
     def nodes(self) -> list[Node]:
         """All processes but Valkey."""
-        return [self.book, *self.registrars, *self.presences, *self.front_ends]
+        return [self.book, *self.registrars, *self.presences, *self.conferences, *self.front_ends]
 
     def pids(self) -> set[int]:
         """All processes, Valkey included."""

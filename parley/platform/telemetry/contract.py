@@ -35,7 +35,8 @@ SPANS: Final = (
     ),
     SpanRule(
         "edge.deliver <METHOD>", "frontend", "SERVER",
-        ("sip.client <METHOD>", "application.handle <METHOD>", "presence.notify <event>", "messaging.deliver", ""),
+        ("sip.client <METHOD>", "application.handle <METHOD>", "presence.notify <event>", "messaging.deliver",
+         "conference.notify", "immcu.deliver", ""),
         "another front end hands a request over", "the client's final response; CANCEL is an event with the reason",
         ("sip.method", "sip.call_id", "sip.status_code", "parley.edge"),
     ),
@@ -72,12 +73,22 @@ SPANS: Final = (
         ("sip.call_id", "sip.aor"),
     ),
     SpanRule(
-        "redis <call>", "registrar, presence", "CLIENT",
+        "conference.notify", "conference", "PRODUCER", ("",),
+        "a participant is told; linked to the changes that it tells of", "the notification is sent, or answered",
+        ("sip.method", "sip.call_id", "sip.aor"),
+    ),
+    SpanRule(
+        "immcu.deliver", "immcu", "PRODUCER", ("",),
+        "a message of a conference goes to one participant; linked to the request that brought it", "its answer",
+        ("sip.method", "sip.call_id", "sip.aor"),
+    ),
+    SpanRule(
+        "redis <call>", "registrar, presence, messaging, conference, immcu", "CLIENT",
         ("registrar.update", "application.handle <METHOD>", "events.consume <topic>", ""),
         "a server-side script is sent", "its reply", ("db.system",),
     ),
     SpanRule(
-        "events.publish <topic>", "frontend, registrar, addressbook, presence, messaging", "PRODUCER",
+        "events.publish <topic>", "frontend, registrar, addressbook, presence, messaging, conference", "PRODUCER",
         ("sip.server <METHOD>", "registrar.update", "application.handle <METHOD>", "events.consume <topic>", ""),
         "an event is handed to the bus", "the bus has it", ("messaging.destination", "messaging.key", "sip.call_id"),
     ),

@@ -156,13 +156,18 @@ class ProxyCore:
         if transaction is not None:
             transaction.receive_request(ack, self._driver.now())
             self._driver.pump(transaction)
-            if ack.get("Route") is None:
+            if transaction.last_response is None or transaction.last_response.status >= 300:
                 return
         plan = preprocess_routes(ack, self._addresses.is_own)
         token = self._exit_token(plan.own)
-        if token is None or (ack.max_forwards or 70) <= 0:
+        if (ack.max_forwards or 70) <= 0:
             return
-        self._pass_on(ack, token)
+        if token is not None:
+            self._pass_on(ack, token)
+            return
+        route = self._table.route("ACK", "", ack.uri, self._addresses.hosts)
+        if route.destination is Destination.APPLICATION:
+            self._applications.pass_on(ack, flow, route.application)
 
     def _pass_on(self, request: Request, token: FlowToken) -> None:
         """Sends a request that has no transaction to a flow."""

@@ -69,6 +69,9 @@ class ApplicationSender(Protocol):
         answered then, when it comes back to the application.
         """
 
+    def pass_on(self, ack: Request, flow: Flow, application: str) -> None:
+        """Sends an ACK, which has no answer; its sender is known only on a connection with a security association."""
+
 
 class OutsideSender(Protocol):
     """Sends requests to other domains, where policy allows."""

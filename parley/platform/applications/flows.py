@@ -1,0 +1,44 @@
+"""Where a client is now, when the connection it came by is gone."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from parley.platform.rpc.batch import BatchClient
+from parley.platform.rpc.errors import RpcError
+from parley.platform.rpc.host import RpcHost
+from parley.proto.registrar.v1 import registrar_pb2 as pb
+from parley.proto.sip.v1.message_pb2 import Flow
+
+_TIMEOUT_S: Final = 3.0
+
+LookupClient = BatchClient[pb.BindingLookup, pb.BindingLookupResult]
+
+
+def lookup_client(rpc: RpcHost) -> LookupClient:
+    """The way to the registrations."""
+    return BatchClient(
+        rpc.channel("parley.registrar.v1.Registrar"), "/parley.registrar.v1.Registrar/Lookup",
+        pb.LookupRequest, pb.LookupResponse,
+    )  # fmt: skip
+
+
+class FlowFinder:
+    """Looks at the registrations of clients."""
+
+    def __init__(self, registrar: LookupClient) -> None:
+        self._registrar = registrar
+
+    async def find(self, aor: str, endpoint: str, contact: str, gone: Flow) -> Flow | None:
+        """The flow of a client's present binding other than the one that is gone; None when it has none. Raises RpcError.
+
+        ``endpoint``: its epid; "" for a standard phone, which is known by its ``contact``.
+        """
+        result = await self._registrar.call(pb.BindingLookup(aor=aor), timeout=_TIMEOUT_S)
+        if result.status.code:
+            raise RpcError.from_number(result.status.code, result.status.message)
+        for binding in result.bindings:
+            same = binding.epid == endpoint if endpoint else binding.contact == contact
+            if same and binding.flow != gone:
+                return binding.flow
+        return None

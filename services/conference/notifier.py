@@ -1,0 +1,168 @@
+"""NOTIFY and BENOTIFY of the event package ``conference``: at most one an interval for each subscription, the newest state.
+
+What changes meanwhile is gathered. Versions of documents are numbers of notifications, so each subscriber sees them rise by
+one (RFC 4575 section 4.4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import Counter, Histogram
+
+from parley.conference.documents import INFO_TYPE, partial_document
+from parley.conference.uris import ConferenceName
+from parley.platform.applications.dialogs import DialogSender, request_in
+from parley.platform.applications.edges import FlowGone
+from parley.platform.events.api import Event
+from parley.platform.lifecycle import Tasks
+from parley.platform.rpc.errors import RpcError
+from parley.platform.store.errors import StoreError
+from parley.platform.telemetry.tracing import Tracer
+from parley.proto.conference.v1 import state_pb2 as pb
+from parley.proto.events.v1.conference_pb2 import ConferenceChanged
+from services.conference.repository import ConferenceRepository
+
+logger = logging.getLogger(__name__)
+
+_NOTIFIED = Counter("parley_conference_notifications_total", "Notifications of conferences, by outcome", ["outcome"])
+_DELAY = Histogram(
+    "parley_conference_fanout_seconds", "Time from a change to the notification of a subscriber",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)  # fmt: skip
+
+_ENDING: Final = frozenset({404, 405, 410, 416, 481, 482, 483, 484, 485, 489, 501, 604})
+"""Answers to NOTIFY that end the subscription (RFC 6665 section 4.2.2)."""
+_MAX_LINKS: Final = 32
+
+
+@dataclass(slots=True)
+class Pending:
+    """What a subscription is to be told."""
+
+    users: set[str] = field(default_factory=set)
+    description: bool = False
+    view: bool = False
+    since_ms: int = 0
+    traceparents: list[str] = field(default_factory=list)
+
+    def add(self, changed: ConferenceChanged, traceparent: str) -> None:
+        """One change more."""
+        self.users.update(changed.users)
+        self.description |= changed.kind == ConferenceChanged.KIND_MODIFIED
+        self.view |= changed.kind == ConferenceChanged.KIND_LOCKED
+        self.since_ms = self.since_ms or changed.at_ms
+        if traceparent and len(self.traceparents) < _MAX_LINKS:
+            self.traceparents.append(traceparent)
+
+
+class Notifier:
+    """All notifications of this process."""
+
+    def __init__(
+        self, repository: ConferenceRepository, sender: DialogSender, tasks: Tasks, tracer: Tracer, *, interval_s: float
+    ) -> None:
+        self._repository = repository
+        self._sender = sender
+        self._tasks = tasks
+        self._tracer = tracer
+        self._interval_s = interval_s
+        self._pending: dict[tuple[str, str], Pending] = {}
+
+    async def on_conference_changed(self, event: Event) -> None:
+        """Handler of the topic ``parley.conferences``. Raises StoreError: the event comes again."""
+        changed: ConferenceChanged = event.message
+        name = ConferenceName(changed.organizer, changed.conference_id)
+        conference = await self._repository.conference(name)
+        for watcher in conference.watchers if conference is not None else ():
+            key = (name.key, watcher.id)
+            pending = self._pending.get(key)
+            if pending is None:
+                pending = self._pending[key] = Pending()
+                self._tasks.once("conference notify", self._flush(name, watcher.id))
+            pending.add(changed, event.traceparent)
+
+    async def _flush(self, name: ConferenceName, watcher_id: str) -> None:
+        """Tells what is pending, until nothing is."""
+        key = (name.key, watcher_id)
+        try:
+            while True:
+                pending = self._pending[key]
+                if not (pending.users or pending.description or pending.view):
+                    return
+                self._pending[key] = Pending()
+                await self._tell(name, watcher_id, pending)
+                await asyncio.sleep(self._interval_s)
+        finally:
+            del self._pending[key]
+
+    async def _tell(self, name: ConferenceName, watcher_id: str, pending: Pending) -> None:
+        try:
+            conference = await self._repository.conference(name)
+            watcher = next((one for one in conference.watchers if one.id == watcher_id), None) if conference else None
+            if conference is None or watcher is None:
+                return
+            number = await self._repository.next_number(name, watcher_id)
+            body = partial_document(
+                conference, number, pending.users, description=pending.description, view=pending.view
+            )  # fmt: skip
+        except StoreError as error:
+            logger.warning("a participant of %s is not told: %s", name.focus, error)
+            return
+        await self.send(name, watcher, number, body, pending)
+
+    async def send(
+        self, name: ConferenceName, watcher: pb.Watcher, number: int, body: bytes, pending: Pending | None = None
+    ) -> None:
+        """Sends a document. ``pending``: the changes that it tells of."""
+        left = max(0, (watcher.expires_at_ms - self._repository.now_ms()) // 1000)
+        method = "BENOTIFY" if watcher.best_effort else "NOTIFY"
+        span = self._tracer.start(
+            "conference.notify", kind="producer", parent="",
+            attributes={"sip.method": method, "sip.call_id": watcher.dialog.call_id, "sip.aor": watcher.dialog.aor},
+            links=tuple(pending.traceparents) if pending is not None else (),
+        )  # fmt: skip
+        headers = [("Event", "conference"), ("Subscription-State", f"active;expires={left}"), ("Content-Type", INFO_TYPE)]
+        request = request_in(watcher.dialog, method, number, headers, body)
+        outcome = "failed"
+        try:
+            if watcher.best_effort:
+                await self._sender.send(watcher.dialog, request, traceparent=span.traceparent)
+                outcome = "sent"
+            else:
+                answer = await self._sender.request(watcher.dialog, request, traceparent=span.traceparent)
+                outcome = "refused" if answer.status in _ENDING else "sent"
+        except FlowGone:
+            outcome = "unreachable"
+        except RpcError as error:
+            logger.info("a notification to %s failed: %s", watcher.dialog.aor, error)
+        _NOTIFIED.labels(outcome).inc()
+        span.end("ok" if outcome == "sent" else "error")
+        if outcome == "refused":
+            await self._forget(name, watcher.id)
+        elif outcome == "sent" and pending is not None and pending.since_ms:
+            _DELAY.observe(max(0, self._repository.now_ms() - pending.since_ms) / 1000)
+
+    async def finish(self, name: ConferenceName, watcher: pb.Watcher) -> None:
+        """The last notification of a subscription."""
+        method = "BENOTIFY" if watcher.best_effort else "NOTIFY"
+        try:
+            number = await self._repository.next_number(name, watcher.id)
+            headers = [("Event", "conference"), ("Subscription-State", "terminated;reason=noresource")]
+            request = request_in(watcher.dialog, method, number, headers)
+            if watcher.best_effort:
+                await self._sender.send(watcher.dialog, request)
+            else:
+                await self._sender.request(watcher.dialog, request)
+            await self._repository.forget_numbers(name, watcher.id)
+        except (RpcError, StoreError) as error:
+            logger.info("the end of a subscription could not be told: %s", error)
+
+    async def _forget(self, name: ConferenceName, watcher_id: str) -> None:
+        try:
+            await self._repository.remove_watcher(name, watcher_id)
+        except StoreError as error:
+            logger.info("a subscription ends later: %s", error)

@@ -1,0 +1,1 @@
+"""The conferencing server for messages (MS-CONFIM): what one says in a conference, all others are told."""
