@@ -52,6 +52,10 @@ class Registrar(RegistrarServicer):
         """Not measured."""
         raise NotImplementedError
 
+    def TakeOnce(self, request_iterator: Any, context: Any) -> Any:
+        """Not measured."""
+        raise NotImplementedError
+
     async def ListBindings(self, request: pb.ListBindingsRequest, context: Any) -> pb.ListBindingsResponse:
         """Not measured."""
         raise NotImplementedError

@@ -16,6 +16,8 @@ class Established:
     principal: Principal
     """Who the ticket is for."""
     cipher: MessageCipher
+    digest: bytes
+    """What tells its token from any other: the SHA-256 of the authenticator."""
     lifetime_s: float
     """How long the ticket is still good."""
     reply: bytes = b""

@@ -8,11 +8,13 @@ once. Signatures are pure computation.
 from __future__ import annotations
 
 import math
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from parley.sipae.acceptor import Established
+from parley.sipae.apreq import authenticator_of
 from parley.sipae.principal import KerberosError, Principal
 
 _ERRORS_AT: Final = 16
@@ -60,8 +62,8 @@ class GssAcceptor:
             raise KerberosError(_text(error)) from None
         lifetime = math.inf if result.lifetime is None else float(result.lifetime)
         return Established(
-            Principal.parse(name.decode("utf-8", "replace")), GssCipher(self._raw, result.context), lifetime,
-            result.token or b"",
+            Principal.parse(name.decode("utf-8", "replace")), GssCipher(self._raw, result.context),
+            sha256(authenticator_of(token)).digest(), lifetime, result.token or b"",
         )  # fmt: skip
 
 

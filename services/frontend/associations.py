@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from functools import partial
 from typing import Final
 
@@ -85,7 +86,7 @@ class Gate:
             logger.warning("a wrong signature of %s from %s; the connection is closed", seal.address(), flow.source)
             flow.close()
         elif verdict is Verdict.UNSIGNED and isinstance(message, Request) and message.method not in ("ACK", "CANCEL"):
-            headers = _challenge_headers(seal.handshakes.offer())
+            headers = self._challenge_headers(seal.handshakes.offer())
             flow.send(bytes(make_response(message, 401, to_tag=flow.new_tag(), headers=headers)))
         return False
 
@@ -133,7 +134,7 @@ class Gate:
         step = seal.handshakes.on_register(request, now)
         if isinstance(step, Challenged):
             _SIGN_INS.labels("challenged").inc()
-            done(Refusal(401, None, _challenge_headers(step)))
+            done(Refusal(401, None, self._challenge_headers(step)))
             return
         if isinstance(step, NeedsAccount):
             self._look_up(request, flow, seal, step, domain, done, traceparent)
@@ -145,8 +146,11 @@ class Gate:
 
     def _on_context(
         self, request: Request, flow: Flow, seal: Seal, step: NeedsContext, domain: str, done: Done, traceparent: str,
-        context: Established | KerberosError,
+        context: Established | KerberosError | RpcError,
     ) -> None:  # fmt: skip
+        if isinstance(context, RpcError):
+            done(_backend_away(context))
+            return
         try:
             if isinstance(context, KerberosError):
                 raise context
@@ -155,7 +159,7 @@ class Gate:
             logger.info("a Kerberos sign-in from %s failed: %s", flow.source, error)
             self._guard.failed_unnamed(flow.remote[0])
             _SIGN_INS.labels("failed").inc()
-            done(Refusal(401, None, _challenge_headers(seal.handshakes.offer())))
+            done(Refusal(401, None, self._challenge_headers(seal.handshakes.offer())))
             return
         self._look_up(request, flow, seal, account, domain, done, traceparent)
 
@@ -171,8 +175,7 @@ class Gate:
         found: Credentials | RpcError | None, done: Done,
     ) -> None:  # fmt: skip
         if isinstance(found, RpcError):
-            status, retry_after = sip_status(found.code)
-            done(Refusal(status, None, (("Retry-After", str(retry_after or 5)),)))
+            done(_backend_away(found))
             return
         secret = None
         if found is not None and found.enabled:
@@ -180,7 +183,7 @@ class Gate:
         association = step.finish(secret)
         if association is None:
             _SIGN_INS.labels("failed").inc()
-            refusal = Refusal(401, None, _challenge_headers(seal.handshakes.offer()))
+            refusal = Refusal(401, None, self._challenge_headers(seal.handshakes.offer()))
             self._guard.failed(flow.remote[0], step.login, domain, lambda: done(refusal))
             return
         self._guard.succeeded(step.login, domain)
@@ -192,6 +195,11 @@ class Gate:
         _SIGN_INS.labels("ok").inc()
         seal.establish(association)
         done(Accepted(_identity(association)))
+
+    def _challenge_headers(self, challenged: Challenged) -> tuple[tuple[str, str], ...]:
+        """With the time, by which a client sees why its own would not do."""
+        date = formatdate(self._clock.wall(), usegmt=True)
+        return ("Date", date), *(("WWW-Authenticate", value) for value in challenged.values)
 
     # Changes of users
 
@@ -205,6 +213,11 @@ class Gate:
                 flow.close()
 
 
+def _backend_away(error: RpcError) -> Refusal:
+    status, retry_after = sip_status(error.code)
+    return Refusal(status, None, (("Retry-After", str(retry_after or 5)),))
+
+
 def _identity(association: Association) -> Identity:
     return Identity(association.address, association.display_name)
 
@@ -212,10 +225,6 @@ def _identity(association: Association) -> Identity:
 def _is_communicator(request: Request) -> bool:
     value = request.get("Authorization") or request.get("Proxy-Authorization") or ""
     return speaks_it(request) or scheme_of(value) is not None
-
-
-def _challenge_headers(challenged: Challenged) -> tuple[tuple[str, str], ...]:
-    return tuple(("WWW-Authenticate", value) for value in challenged.values)
 
 
 def _domain_of(address: str) -> str:

@@ -38,7 +38,7 @@ from services.frontend.directory import BackendDirectory
 from services.frontend.dispatcher import Dispatcher
 from services.frontend.flows import Flow, Flows
 from services.frontend.guessing import GuessGuard
-from services.frontend.kerberos import HEADER_LINE, contexts_of
+from services.frontend.kerberos import HEADER_LINE, Contexts, acceptor_of
 from services.frontend.leases import LeaseKeeper
 from services.frontend.listeners import Listeners, advertised, certificate_files, open_listeners
 from services.frontend.outside import Outside
@@ -120,7 +120,7 @@ class FrontendService:
             nonces=nonces, cache=self._cache, check_foreign=self._directory.check_nonce,
             fake_key=derive_key(context.master_key, "nobody"), clock=clock, loop=loop,
         )  # fmt: skip
-        self._contexts = contexts_of(config, context.platform.data_folder, loop)
+        self._contexts = self._kerberos_contexts(loop)
         service = self._contexts.service if self._contexts is not None else ""
         self._gate = Gate(
             self._authenticator, servers=sign_in_servers(config, service), cache=self._cache,
@@ -128,6 +128,17 @@ class FrontendService:
         )  # fmt: skip
         surface = EdgeSurface(self._authenticator, self._calls, self._new_deliveries)
         rpc.add_service(add_EdgeServicer_to_server, surface, _EDGE)
+
+    def _kerberos_contexts(self, loop: asyncio.AbstractEventLoop) -> Contexts | None:
+        accepting = acceptor_of(self.config, self._context.platform.data_folder)
+        if accepting is None:
+            return None
+        service, acceptor = accepting
+        once = BatchClient[registrar.OnceItem, registrar.OnceResult](
+            self._context.rpc.channel("parley.registrar.v1.Registrar"), "/parley.registrar.v1.Registrar/TakeOnce",
+            registrar.TakeOnceRequest, registrar.TakeOnceResponse,
+        )  # fmt: skip
+        return Contexts(acceptor, service, once, loop, timeout_s=self.config.backend_seconds)
 
     async def start(self) -> None:
         """Opens the ports and begins background work. Raises OSError when a port is taken."""

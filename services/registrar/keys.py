@@ -25,6 +25,11 @@ def deadlines_key(shard: int) -> str:
     return f"{prefix(shard)}deadlines"
 
 
+def once_key(digest: bytes) -> str:
+    """Mark of something that was used."""
+    return f"parley:reg:once:{digest.hex()}"
+
+
 def outbox_key(shard: int) -> str:
     """List of events to publish."""
     return f"{prefix(shard)}outbox"

@@ -25,6 +25,8 @@ from services.registrar.repository import BindingRepository, Change, ChangeResul
 
 _UPDATES = FastCounter("parley_registrar_updates_total", "REGISTER requests applied, by outcome", ["outcome"])
 _LOOKUPS = FastCounter("parley_registrar_lookups_total", "Look-ups, by whether bindings were found", ["found"])
+_DIGEST_BYTES = 32
+_MOST_TTL_MS = 86_400_000
 _OUTCOMES = {1: "ok", 2: "interval_too_brief", 3: "too_many_bindings", 4: "out_of_order"}
 
 
@@ -53,6 +55,7 @@ class RegistrarSurface(RegistrarServicer):
         self._found, self._not_found = _LOOKUPS.labels("yes"), _LOOKUPS.labels("no")
         self.Update: Any = batch_handler(self.update, pb.UpdateResponse)
         self.Lookup: Any = batch_handler(self.lookup, pb.LookupResponse)
+        self.TakeOnce: Any = batch_handler(self.take_once, pb.TakeOnceResponse)
 
     def _now_ms(self) -> int:
         return round(self._clock.wall() * 1000)
@@ -154,6 +157,25 @@ class RegistrarSurface(RegistrarServicer):
                 binding.edge_address = self._edges.address_of(binding.flow.edge_uid)
             (self._found if live else self._not_found).inc()
             results.append(pb.BindingLookupResult(id=item.id, bindings=live, now_ms=now_ms))
+        return results
+
+    # What may be used once
+
+    async def take_once(self, items: Sequence[pb.OnceItem]) -> Sequence[pb.OnceResult]:
+        """Says of each item whether this is its first use."""
+        results, valid = [], []
+        for item in items:
+            if len(item.digest) == _DIGEST_BYTES and 0 < item.ttl_ms <= _MOST_TTL_MS:
+                valid.append(item)
+            else:
+                status = ItemStatus(code=StatusCode.INVALID_ARGUMENT.value[0], message="no SHA-256, or no ttl_ms of a day")
+                results.append(pb.OnceResult(id=item.id, status=status))
+        outcomes = await self._repository.take_once([(item.digest, item.ttl_ms) for item in valid]) if valid else []
+        for item, outcome in zip(valid, outcomes, strict=True):
+            if isinstance(outcome, StoreError):
+                results.append(pb.OnceResult(id=item.id, status=_status(outcome)))
+            else:
+                results.append(pb.OnceResult(id=item.id, first=outcome))
         return results
 
     # For people, and for front ends

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,11 @@ def offered(answer: Response) -> list[str]:
 
 
 async def converse(one: OcsClient, other: OcsClient) -> None:
-    """A message from one to the other: all of it is signed, with the signatures of both."""
-    one.send(bytes(one.sign(one.ocs_request("MESSAGE", f"sip:{other.user}@{DOMAIN}", body=b"hello"))))
-    message = await other.expect("MESSAGE")
-    assert other.is_signed(message)
-    other.send(bytes(other.sign(make_response(message, 200, to_tag="t"))))
+    """A request from one to the other and its answer: all of it is signed, with the signatures of both."""
+    one.send(bytes(one.sign(one.ocs_request("OPTIONS", f"sip:{other.user}@{DOMAIN}"))))
+    request = await other.expect("OPTIONS")
+    assert other.is_signed(request)
+    other.send(bytes(other.sign(make_response(request, 200, to_tag="t"))))
     got = await one.response()
     assert got.status == 200
     assert one.is_signed(got)
@@ -298,6 +298,13 @@ async def test_a_realm_stands_for_the_domain_that_it_is_given(
     kdc, running = cluster
     alice = await at(running, 0)
     assert (await alice.sign_in_with_ticket(kdc.initiator("alice", monkeypatch))).status == 200
+    path = running.book.folder / "smith.csv"
+    path.write_text("address,display_name,password,login_names\nalice.smith@example.test,A,Secret-1,asmith@example.test\n")
+    assert (await running.book.parley("user", "import", str(path))).returncode == 0
+    kdc.admin("addprinc -randkey asmith")
+    smith = await at(running, 0, "alice.smith")
+    answer = await smith.sign_in_with_ticket(kdc.initiator("asmith", monkeypatch))
+    assert answer.status == 200, "the name of the principal is a login name"
     other = await at(running, 0)
     other.send(bytes(other.register_bare()))
     assert offered(await other.response()) == ["Kerberos"], "NTLM is not offered there"
@@ -315,6 +322,41 @@ async def test_a_client_signs_in_anew_at_another_front_end(
     assert (await second.sign_in_with_ticket(initiator)).status == 200
     assert (await bob.sign_in_with_ticket(kdc.initiator("bob", monkeypatch))).status == 200
     await converse(bob, second)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+async def test_a_token_is_taken_once_whatever_the_front_end(
+    cluster: tuple[Kdc, ParleyCluster], monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    kdc, running = cluster
+    alice, thief = await at(running, 0, version=version), await at(running, 1, version=version)
+    sent = overheard(alice, monkeypatch)
+    assert (await alice.sign_in_with_ticket(kdc.initiator("alice", monkeypatch))).status == 200
+    thief.send(sent[-1])
+    answer = await thief.response()
+    assert answer.status == 401
+    assert offered(answer) == ["Kerberos"]
+    assert "Request is a replay of one to another front end" in running.front_ends[1].log()
+
+
+async def test_a_token_is_taken_once_however_it_is_disguised(
+    cluster: tuple[Kdc, ParleyCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options of an AP-REQ are not protected: another token in bytes, the same in meaning."""
+    kdc, running = cluster
+    alice, thief = await at(running, 0, version=3), await at(running, 1, version=3)
+    sent = overheard(alice, monkeypatch)
+    assert (await alice.sign_in_with_ticket(kdc.initiator("alice", monkeypatch))).status == 200
+    before, _, rest = sent[-1].partition(b'gssapi-data="')
+    token, _, after = rest.partition(b'"')
+    options = bytes.fromhex("a20703050000000000")
+    plain = b64decode(token)
+    assert plain.count(options) == 1
+    disguised = plain.replace(options, bytes.fromhex("a20703050000000001"))
+    told = running.front_ends[1].log().count("Request is a replay of one to another front end")
+    thief.send(b'%bgssapi-data="%b"%b' % (before, b64encode(disguised), after))
+    assert (await thief.response()).status == 401
+    assert running.front_ends[1].log().count("Request is a replay of one to another front end") == told + 1
 
 
 async def test_an_association_that_expired_is_made_anew(

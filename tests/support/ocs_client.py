@@ -161,7 +161,7 @@ class OcsClient(SipClient):
 
     def _register(self, extra: str, call_id: str | None = None) -> Request:
         headers = [
-            ("Contact", f'<{self.contact}>;methods="INVITE, MESSAGE, NOTIFY, BENOTIFY";proxy=replace'),
+            ("Contact", f'<{self.contact}>;methods="INVITE, MESSAGE, OPTIONS, NOTIFY, BENOTIFY";proxy=replace'),
             ("Supported", "gruu-10, adhoclist, msrtc-event-categories"), ("Event", "registration"),
             ("ms-keep-alive", "UAC;hop-hop=yes"),
         ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64decode, b64encode
+from hashlib import sha256
 
 import pytest
 
@@ -44,7 +45,8 @@ class FakeAcceptor:
         if token in self._seen:
             raise KerberosError("Request is a replay")
         self._seen.add(token)
-        return Established(Principal.parse(token.decode()), KeyedCipher(), self._lifetime_s, self._reply)
+        digest = sha256(token).digest()
+        return Established(Principal.parse(token.decode()), KeyedCipher(), digest, self._lifetime_s, self._reply)
 
 
 def handshakes(*schemes: str) -> Handshakes:

@@ -410,6 +410,102 @@ class BindingLookupResult(_message.Message):
 Global___BindingLookupResult: _TypeAlias = BindingLookupResult  # noqa: Y015
 
 @_typing.final
+class TakeOnceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___OnceItem]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___OnceItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeOnceRequest: _TypeAlias = TakeOnceRequest  # noqa: Y015
+
+@_typing.final
+class OnceItem(_message.Message):
+    """Something that is good for one use, as the authenticator of a Kerberos ticket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    digest: _builtins.bytes
+    """SHA-256 of it."""
+    ttl_ms: _builtins.int
+    """How long it is remembered, at most a day; nobody takes it for valid any more after that."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
+        ttl_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id", b"id", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnceItem: _TypeAlias = OnceItem  # noqa: Y015
+
+@_typing.final
+class TakeOnceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___OnceResult]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___OnceResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeOnceResponse: _TypeAlias = TakeOnceResponse  # noqa: Y015
+
+@_typing.final
+class OnceResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    first: _builtins.bool
+    """Nobody used it before."""
+    @_builtins.property
+    def status(self) -> _message_pb2.ItemStatus: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        status: _message_pb2.ItemStatus | None = ...,
+        first: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "id", b"id", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnceResult: _TypeAlias = OnceResult  # noqa: Y015
+
+@_typing.final
 class ListBindingsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

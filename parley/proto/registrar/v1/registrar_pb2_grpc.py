@@ -45,6 +45,11 @@ class RegistrarStub:
                 request_serializer=parley_dot_registrar_dot_v1_dot_registrar__pb2.LookupRequest.SerializeToString,
                 response_deserializer=parley_dot_registrar_dot_v1_dot_registrar__pb2.LookupResponse.FromString,
                 _registered_method=True)
+        self.TakeOnce = channel.stream_stream(
+                '/parley.registrar.v1.Registrar/TakeOnce',
+                request_serializer=parley_dot_registrar_dot_v1_dot_registrar__pb2.TakeOnceRequest.SerializeToString,
+                response_deserializer=parley_dot_registrar_dot_v1_dot_registrar__pb2.TakeOnceResponse.FromString,
+                _registered_method=True)
         self.ListBindings = channel.unary_unary(
                 '/parley.registrar.v1.Registrar/ListBindings',
                 request_serializer=parley_dot_registrar_dot_v1_dot_registrar__pb2.ListBindingsRequest.SerializeToString,
@@ -75,6 +80,13 @@ class RegistrarServicer:
 
     def Lookup(self, request_iterator, context):
         """The live bindings of addresses of record; one result for each item.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeOnce(self, request_iterator, context):
+        """Notes what may be used once, at whichever front end; one result for each item.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +125,11 @@ def add_RegistrarServicer_to_server(servicer, server):
                     servicer.Lookup,
                     request_deserializer=parley_dot_registrar_dot_v1_dot_registrar__pb2.LookupRequest.FromString,
                     response_serializer=parley_dot_registrar_dot_v1_dot_registrar__pb2.LookupResponse.SerializeToString,
+            ),
+            'TakeOnce': grpc.stream_stream_rpc_method_handler(
+                    servicer.TakeOnce,
+                    request_deserializer=parley_dot_registrar_dot_v1_dot_registrar__pb2.TakeOnceRequest.FromString,
+                    response_serializer=parley_dot_registrar_dot_v1_dot_registrar__pb2.TakeOnceResponse.SerializeToString,
             ),
             'ListBindings': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBindings,
@@ -185,6 +202,33 @@ class Registrar:
             '/parley.registrar.v1.Registrar/Lookup',
             parley_dot_registrar_dot_v1_dot_registrar__pb2.LookupRequest.SerializeToString,
             parley_dot_registrar_dot_v1_dot_registrar__pb2.LookupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeOnce(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/parley.registrar.v1.Registrar/TakeOnce',
+            parley_dot_registrar_dot_v1_dot_registrar__pb2.TakeOnceRequest.SerializeToString,
+            parley_dot_registrar_dot_v1_dot_registrar__pb2.TakeOnceResponse.FromString,
             options,
             channel_credentials,
             insecure,

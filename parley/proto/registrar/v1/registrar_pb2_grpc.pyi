@@ -37,6 +37,8 @@ class RegistrarStub:
     """Applies REGISTER requests; one result for each item."""
     Lookup: _grpc.StreamStreamMultiCallable[_registrar_pb2.LookupRequest, _registrar_pb2.LookupResponse]
     """The live bindings of addresses of record; one result for each item."""
+    TakeOnce: _grpc.StreamStreamMultiCallable[_registrar_pb2.TakeOnceRequest, _registrar_pb2.TakeOnceResponse]
+    """Notes what may be used once, at whichever front end; one result for each item."""
     ListBindings: _grpc.UnaryUnaryMultiCallable[_registrar_pb2.ListBindingsRequest, _registrar_pb2.ListBindingsResponse]
     """Pages through all bindings, for people."""
     KeepLease: _grpc.UnaryUnaryMultiCallable[_registrar_pb2.KeepLeaseRequest, _registrar_pb2.KeepLeaseResponse]
@@ -53,6 +55,8 @@ class RegistrarAsyncStub(RegistrarStub):
     """Applies REGISTER requests; one result for each item."""
     Lookup: _aio.StreamStreamMultiCallable[_registrar_pb2.LookupRequest, _registrar_pb2.LookupResponse]  # type: ignore[assignment]
     """The live bindings of addresses of record; one result for each item."""
+    TakeOnce: _aio.StreamStreamMultiCallable[_registrar_pb2.TakeOnceRequest, _registrar_pb2.TakeOnceResponse]  # type: ignore[assignment]
+    """Notes what may be used once, at whichever front end; one result for each item."""
     ListBindings: _aio.UnaryUnaryMultiCallable[_registrar_pb2.ListBindingsRequest, _registrar_pb2.ListBindingsResponse]  # type: ignore[assignment]
     """Pages through all bindings, for people."""
     KeepLease: _aio.UnaryUnaryMultiCallable[_registrar_pb2.KeepLeaseRequest, _registrar_pb2.KeepLeaseResponse]  # type: ignore[assignment]
@@ -78,6 +82,14 @@ class RegistrarServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_registrar_pb2.LookupResponse], _abc.AsyncIterator[_registrar_pb2.LookupResponse]]:
         """The live bindings of addresses of record; one result for each item."""
+
+    @_abc_1.abstractmethod
+    def TakeOnce(
+        self,
+        request_iterator: _MaybeAsyncIterator[_registrar_pb2.TakeOnceRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registrar_pb2.TakeOnceResponse], _abc.AsyncIterator[_registrar_pb2.TakeOnceResponse]]:
+        """Notes what may be used once, at whichever front end; one result for each item."""
 
     @_abc_1.abstractmethod
     def ListBindings(

@@ -68,6 +68,9 @@ class Registrar(RegistrarServicer):
     def Update(self, request_iterator: Any, context: Any) -> Any:
         raise NotImplementedError
 
+    def TakeOnce(self, request_iterator: Any, context: Any) -> Any:
+        raise NotImplementedError
+
 
 @dataclass
 class Exchanges:

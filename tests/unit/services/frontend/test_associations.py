@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+from grpc import StatusCode
+
 from parley.platform.clock import FakeClock
+from parley.platform.rpc.errors import RpcError
 from parley.proto.addressbook.v1.addressbook_pb2 import Credentials
 from parley.sip.message import Request
 from parley.sipae.acceptor import Established, TokenAcceptor
@@ -17,8 +20,9 @@ from services.frontend.communicator import sign_in_servers
 from services.frontend.config import FrontendConfig, LimitsConfig
 from services.frontend.flows import Flow, Flows
 from services.frontend.guessing import GuessGuard
-from services.frontend.kerberos import Contexts
+from services.frontend.kerberos import Contexts, OnceClient
 from services.frontend.proxying.wiring import Refusal
+from tests.unit.services.frontend.test_kerberos import Registrar
 from tests.unit.sipae.test_kerberos import SERVICE, FakeAcceptor, signed, ticket
 
 KERBEROS, NTLM = offer("Kerberos", SERVICE), offer("NTLM", "ocs.example.test")
@@ -51,7 +55,9 @@ class AddressBook:
 class Door:
     """A gate, and what it says."""
 
-    def __init__(self, acceptor: TokenAcceptor, *, limit: int = 10, failures: int = 30) -> None:
+    def __init__(
+        self, acceptor: TokenAcceptor, *, limit: int = 10, failures: int = 30, once: OnceClient | None = None
+    ) -> None:
         config = FrontendConfig.model_validate(
             {
                 "domains": ["example.test", "other.test"],
@@ -62,7 +68,7 @@ class Door:
             }
         )  # fmt: skip
         loop, clock = asyncio.get_running_loop(), FakeClock()
-        self.contexts = Contexts(acceptor, SERVICE, loop, limit=limit)
+        self.contexts = Contexts(acceptor, SERVICE, once or Registrar(), loop, limit=limit)
         self.gate = Gate(
             cast(Any, None), servers=sign_in_servers(config, SERVICE), cache=cast(Any, AddressBook()),
             guard=GuessGuard(LimitsConfig(failures_per_source=failures), clock, loop), clock=clock, flows=Flows(),
@@ -80,6 +86,7 @@ def challenges(answer: Accepted | Refusal) -> list[str]:
     """The challenges of a 401."""
     assert isinstance(answer, Refusal)
     assert answer.status == 401
+    assert dict(answer.headers)["Date"] == "Sun, 15 Jun 2025 15:06:40 GMT"
     return [value for name, value in answer.headers if name == "WWW-Authenticate"]
 
 
@@ -125,6 +132,15 @@ async def test_when_too_many_wait_the_next_is_told_to_come_back() -> None:
     answer = await door.knock(ticket(), OneFlow())
     assert isinstance(answer, Refusal)
     assert (answer.status, dict(answer.headers)) == (503, {"Retry-After": "5"})
+    door.contexts.close()
+
+
+async def test_without_the_registrar_nobody_gets_in() -> None:
+    door = Door(FakeAcceptor(), once=Registrar(error=RpcError(StatusCode.UNAVAILABLE, "away")))
+    answer = await door.knock(ticket(), OneFlow())
+    assert isinstance(answer, Refusal)
+    assert answer.status == 503
+    assert "Retry-After" in dict(answer.headers)
     door.contexts.close()
 
 

@@ -6,18 +6,25 @@ import asyncio
 import logging
 import sys
 import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc import StatusCode
 from pydantic import ValidationError
 
 from parley.platform.config import ConfigError, Settings
-from parley.sipae.acceptor import Established
+from parley.platform.rpc.errors import RpcError
+from parley.proto.registrar.v1.registrar_pb2 import OnceItem, OnceResult
+from parley.proto.sip.v1.message_pb2 import ItemStatus
+from parley.sipae.acceptor import Established, TokenAcceptor
 from parley.sipae.principal import KerberosError, Principal
 from services.frontend.communicator import sign_in_servers
 from services.frontend.config import FrontendConfig
-from services.frontend.kerberos import Contexts, contexts_of
+from services.frontend.kerberos import Contexts, OnceClient, acceptor_of
 from tests.unit.sipae.test_principal import keytab as key_of
 
 SERVICE = "sip/ocs.example.test"
@@ -31,7 +38,34 @@ class NoCipher:
         return text == signature
 
 
-CONTEXT = Established(Principal(("alice",), "EXAMPLE.TEST"), NoCipher(), 1.0)
+CONTEXT = Established(Principal(("alice",), "EXAMPLE.TEST"), NoCipher(), bytes(32), 1.0)
+
+
+class Registrar:
+    """Takes each digest once, or answers with an error."""
+
+    def __init__(self, *, seen: Iterable[bytes] = (), status: int = 0, error: Exception | None = None) -> None:
+        self._seen = set(seen)
+        self._status = status
+        self._error = error
+
+    def submit(self, item: OnceItem, *, timeout: float) -> asyncio.Future[OnceResult]:
+        assert item.ttl_ms >= 600_000, "as long as an authenticator is good"
+        future: asyncio.Future[OnceResult] = asyncio.get_running_loop().create_future()
+        if self._error is not None:
+            future.set_exception(self._error)
+        else:
+            first = item.digest not in self._seen
+            self._seen.add(item.digest)
+            future.set_result(OnceResult(first=first and not self._status, status=ItemStatus(code=self._status)))
+        return future
+
+
+class Acceptor:
+    """Accepts everything, each token for another."""
+
+    def accept(self, token: bytes) -> Established:
+        return replace(CONTEXT, digest=sha256(token).digest())
 
 
 class SlowAcceptor:
@@ -51,12 +85,19 @@ class SlowAcceptor:
         return CONTEXT
 
 
-async def outcomes(contexts: Contexts, *tokens: bytes) -> list[asyncio.Future[Established | KerberosError]]:
+def contexts_with(acceptor: TokenAcceptor, once: OnceClient | None = None, *, limit: int = 10) -> Contexts:
+    return Contexts(acceptor, SERVICE, once or Registrar(), asyncio.get_running_loop(), limit=limit)
+
+
+Outcome = Established | KerberosError | RpcError
+
+
+async def outcomes(contexts: Contexts, *tokens: bytes) -> list[asyncio.Future[Outcome]]:
     """What will come of tokens; only those that were taken."""
     loop = asyncio.get_running_loop()
     futures = []
     for token in tokens:
-        future: asyncio.Future[Established | KerberosError] = loop.create_future()
+        future: asyncio.Future[Outcome] = loop.create_future()
         if contexts.accept(token, future.set_result):
             futures.append(future)
     return futures
@@ -64,7 +105,7 @@ async def outcomes(contexts: Contexts, *tokens: bytes) -> list[asyncio.Future[Es
 
 async def test_the_loop_goes_on_while_a_token_is_accepted() -> None:
     acceptor = SlowAcceptor()
-    contexts = Contexts(acceptor, SERVICE, asyncio.get_running_loop())
+    contexts = contexts_with(acceptor)
     (future,) = await outcomes(contexts, b"good")
     await asyncio.sleep(0)  # the loop is not held up: the acceptor still waits
     assert not future.done()
@@ -74,9 +115,17 @@ async def test_the_loop_goes_on_while_a_token_is_accepted() -> None:
     contexts.close()
 
 
+class AnyNumber(Registrar):
+    """Takes everything."""
+
+    def submit(self, item: OnceItem, *, timeout: float) -> asyncio.Future[OnceResult]:
+        self._seen.clear()
+        return super().submit(item, timeout=timeout)
+
+
 async def test_no_more_than_the_limit_wait() -> None:
     acceptor = SlowAcceptor()
-    contexts = Contexts(acceptor, SERVICE, asyncio.get_running_loop(), limit=3)
+    contexts = contexts_with(acceptor, AnyNumber(), limit=3)
     taken = await outcomes(contexts, *[b"good"] * 5)
     assert len(taken) == 3
     acceptor.go_on.set()
@@ -88,13 +137,41 @@ async def test_no_more_than_the_limit_wait() -> None:
 async def test_why_a_token_is_not_accepted(caplog: pytest.LogCaptureFixture) -> None:
     acceptor = SlowAcceptor()
     acceptor.go_on.set()
-    contexts = Contexts(acceptor, SERVICE, asyncio.get_running_loop())
+    contexts = contexts_with(acceptor)
     with caplog.at_level(logging.ERROR):
         refused, failed = await asyncio.gather(*await outcomes(contexts, b"bad", b"broken"))
     assert isinstance(refused, KerberosError)
     assert isinstance(failed, KerberosError)
     assert (str(refused), str(failed)) == ("no", "it could not be dealt with")
     assert "the disk is full" in caplog.text
+    contexts.close()
+
+
+async def test_what_another_front_end_accepted_is_not_accepted_here() -> None:
+    once = Registrar(seen=[sha256(b"seen").digest()])
+    contexts = contexts_with(Acceptor(), once)
+    (seen,) = await asyncio.gather(*await outcomes(contexts, b"seen"))
+    assert isinstance(seen, KerberosError)
+    assert "another front end" in str(seen)
+    new, again = await asyncio.gather(*await outcomes(contexts, b"new", b"new"))
+    assert isinstance(new, Established)
+    assert isinstance(again, KerberosError)
+    contexts.close()
+
+
+@pytest.mark.parametrize(
+    ("registrar", "code"),
+    [
+        (Registrar(error=RpcError(StatusCode.UNAVAILABLE, "away")), StatusCode.UNAVAILABLE),
+        (Registrar(error=OSError("odd")), StatusCode.INTERNAL),
+        (Registrar(status=StatusCode.UNAVAILABLE.value[0]), StatusCode.UNAVAILABLE),
+    ],
+)
+async def test_nobody_gets_in_while_the_registrar_is_away(registrar: Registrar, code: StatusCode) -> None:
+    contexts = contexts_with(Acceptor(), registrar)
+    (outcome,) = await asyncio.gather(*await outcomes(contexts, b"new"))
+    assert isinstance(outcome, RpcError)
+    assert outcome.code is code
     contexts.close()
 
 
@@ -146,18 +223,17 @@ def test_a_problem_of_a_whole_section_names_the_section(tmp_path: Path) -> None:
         Settings(path, {}).section("frontend", FrontendConfig)
 
 
-async def test_what_is_missing_is_told_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asyncio.get_running_loop()
-    assert contexts_of(config({}), tmp_path, loop) is None
+def test_what_is_missing_is_told_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert acceptor_of(config({}), tmp_path) is None
     keytab = tmp_path / "sip.keytab"
     chosen = config({"schemes": {"example.test": ["Kerberos"]}, "kerberos": {"keytab": str(keytab)}})
     with pytest.raises(ConfigError, match=r"kerberos: the keytab .*sip\.keytab cannot be read: No such file"):
-        contexts_of(chosen, tmp_path, loop)
+        acceptor_of(chosen, tmp_path)
     keytab.write_bytes(b"\x05\x02")
     with pytest.raises(ConfigError, match=r"has no key of sip/example\.test but of no key at all"):
-        contexts_of(chosen, tmp_path, loop)
+        acceptor_of(chosen, tmp_path)
     keytab.write_bytes(key_of(Principal(("sip", "example.test"), "EXAMPLE.TEST")))
     for module in ("gssapi", "gssapi.raw"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=r"Kerberos needs parley\[kerberos\]"):
-        contexts_of(chosen, tmp_path, loop)
+        acceptor_of(chosen, tmp_path)
