@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import tempfile
 from pathlib import Path
 
+import uvloop
 from rich.console import Console
 
 from bench.calls import set_up
 from bench.connections import idle_connections
 from bench.peers.kamailio import Kamailio, KamailioPair
 from bench.peers.parley import PASSWORD, Parley, ParleyPair
+from bench.presence import fan_out
 from bench.register import rising, steady
+from bench.sign_in import storm
 from bench.tables import Result, write_report
 
 NAMES = [f"user{index}" for index in range(1000)]
-CHOICES = ("register", "rising", "calls", "connections")
+CHOICES = ("register", "rising", "calls", "connections", "presence", "sign-in")
 
 
-async def run(what: list[str], seconds: float, connections: int, console: Console) -> list[Result]:
+async def run(options: argparse.Namespace, console: Console) -> list[Result]:
     """The benchmarks that were asked for, in their order."""
     results: list[Result] = []
+    what, seconds = options.what, options.seconds
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
         work = Path(folder)
 
@@ -39,7 +42,11 @@ async def run(what: list[str], seconds: float, connections: int, console: Consol
             pairs = (ParleyPair(work / "pp", NAMES[:100]), KamailioPair(work / "kp"))
             show(await set_up(pairs, NAMES[:100], PASSWORD, work, rate=50, seconds=seconds))
         if "connections" in what:
-            show(await idle_connections(work / "idle", connections))
+            show(await idle_connections(work / "idle", options.connections))
+        if "presence" in what:
+            show(await fan_out(work / "presence", options.watchers))
+        if "sign-in" in what:
+            show(await storm(work / "sign-in", options.users, options.storm_seconds))
     return results
 
 
@@ -57,6 +64,9 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=list(CHOICES), help=f"any of {', '.join(CHOICES)}; all by default")
     parser.add_argument("--seconds", type=float, default=10, help="length of each measurement")
     parser.add_argument("--connections", type=int, default=10_000, help="idle TLS phones")
+    parser.add_argument("--watchers", type=int, default=1_000, help="who watch one user")
+    parser.add_argument("--users", type=int, default=1_000, help="who sign in with Communicator")
+    parser.add_argument("--storm-seconds", type=float, default=60, help="within which they sign in")
     parser.add_argument("--report", type=Path, help="also write the tables to this file, as Markdown")
     options = parser.parse_args()
     for name in options.what:
@@ -64,7 +74,7 @@ def main() -> None:
             parser.error(f"{name} is none of {', '.join(CHOICES)}")
     console = Console()
     console.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
-    results = asyncio.run(run(options.what, options.seconds, options.connections, console))
+    results = uvloop.run(run(options, console))
     if options.report:
         write_report(options.report, results)
 

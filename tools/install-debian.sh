@@ -22,6 +22,7 @@ declare -A files=(  # what is loaded when it is there
 )
 if [ "${1:-}" = bench ]; then
   programs[kamailio]="kamailio kamailio-redis-modules"
+  files["/usr/lib/*/kamailio/modules/presence.so"]=kamailio-presence-modules
 fi
 
 packages=()

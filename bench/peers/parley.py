@@ -11,7 +11,7 @@ from bench.peers.base import wait_udp
 from parley.sip import message
 from tests.support.parley_server import PASSWORD, ParleyCluster, ParleyServer, quiet_limits
 
-__all__ = ["PASSWORD", "Parley", "ParleyPair"]
+__all__ = ["PASSWORD", "Parley", "ParleyPair", "ParleyPresence"]
 
 # SIPp 3.6 knows MD5 only, and gives up when it is offered anything else.
 DIGEST = {"algorithms": ["MD5"]}
@@ -69,6 +69,37 @@ class ParleyPair:
         """Starts all processes and makes the users."""
         await self._cluster.start(self._users)
         await asyncio.gather(wait_udp(self.caller_address), wait_udp(self.callee_address))
+
+    async def stop(self) -> None:
+        """Ends all."""
+        await self._cluster.stop()
+
+    def pids(self) -> set[int]:
+        """All processes."""
+        return process_tree(self._cluster.pids())
+
+
+class ParleyPresence:
+    """Two front ends and a presence service, with what they need, as processes of their own."""
+
+    label = f"{NAME}, two front ends"
+
+    def __init__(self, folder: Path, users: Sequence[str]) -> None:
+        self._users = users
+        self._cluster = ParleyCluster(folder, registrars=1, presences=1, platform={"log": {"level": "WARNING"}})
+
+    @property
+    def presence_target(self) -> str:
+        """gRPC address of the presence service."""
+        return self._cluster.presence_target
+
+    def ports(self, transport: str) -> Sequence[int]:
+        """Where the front ends take SIP."""
+        return [ports[transport] for ports in self._cluster.ports]
+
+    async def start(self) -> None:
+        """Starts all processes and makes the users."""
+        await self._cluster.start(self._users)
 
     async def stop(self) -> None:
         """Ends all."""

@@ -178,8 +178,9 @@ class ParleyCluster:
         self.registrar_target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in registrar_ports)
         known = {"registrar": self.registrar_target, "addressbook": f"127.0.0.1:{book_port}", **(targets or {})}
         presence_ports = [free_port() for _ in range(presences)]
+        self.presence_target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in presence_ports)
         if presences:
-            known["presence"] = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in presence_ports)
+            known["presence"] = self.presence_target
             known["search"] = known["addressbook"]
         conference_ports = {name: [free_port() for _ in range(conferences)] for name in ("conference", "immcu")}
         for service, ports in conference_ports.items() if conferences else ():
