@@ -93,8 +93,8 @@ def _text(content: Content) -> str:
 
 
 def _decoded(content: Content) -> str:
-    """The text by its charset; bytes that are none of it become question marks."""
+    """The text by its charset, without NULs, which end messages for some clients; bytes that are no text are replaced."""
     charset = parameter(content.content_type, "charset").lower() or "utf-8"
     if _CHARSETS.fullmatch(charset) is None:
         raise UnsupportedContent
-    return content.body.decode(charset, "replace")
+    return content.body.decode(charset, "replace").replace("\0", "")

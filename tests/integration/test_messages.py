@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from secrets import token_hex
 
 import pytest
 
 from parley.messaging.activity import build_activity, parse_activity
 from parley.messaging.iscomposing import IsComposing, build_iscomposing, parse_iscomposing
-from parley.messaging.sdp import offers_messages, session_description
-from parley.sip.message import Request, Response
+from parley.sip.message import Response
 from tests.integration.test_bad_input import metric
-from tests.support.ocs_client import OcsClient
+from tests.support.messages import SDP, Talk, accept, begin, client, gone, page, paged, phone, said
 from tests.support.parley_server import ParleyServer, quiet_limits
-from tests.support.sip_client import DOMAIN, SipClient
+from tests.support.sip_client import DOMAIN
 
 pytestmark = pytest.mark.valkey
-
-SDP = session_description("192.0.2.5")
-TEXT = [("Content-Type", "text/plain; charset=UTF-8")]
 
 
 @pytest.fixture(scope="module")
@@ -38,106 +33,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
         asyncio.run(running.stop())
 
 
-async def phone(server: ParleyServer, user: str, transport: str = "udp", **register: object) -> SipClient:
-    """A registered phone."""
-    made = await SipClient(user, transport=transport).connect(server.ports[transport])
-    assert (await made.register(**register)).status == 200  # type: ignore[arg-type]
-    return made
-
-
-async def client(server: ParleyServer, user: str, epid: str = "") -> OcsClient:
-    """A Communicator that has signed in; another endpoint each time, as sessions outlive connections."""
-    made = await OcsClient(user, epid=epid or token_hex(6)).connect(server.ports["tcp"])
-    assert (await made.sign_in()).status == 200
-    return made
-
-
-async def gone(*users: SipClient) -> None:
-    """Signs out."""
-    for user in users:
-        if isinstance(user, OcsClient):
-            await user.abort()
-        else:
-            assert (await user.register(contact="*", expires=0)).status == 200
-            user.close()
-    await asyncio.sleep(0.3)
-
-
-def page(sender: SipClient, to: str, body: bytes, headers: list[tuple[str, str]] = TEXT) -> Request:
-    """A single message."""
-    return sender.request("MESSAGE", f"sip:{to}@{DOMAIN}", headers=headers, body=body)
-
-
-async def paged(receiver: SipClient, status: int = 200) -> Request:
-    """The next single message, answered."""
-    message = await receiver.expect("MESSAGE")
-    receiver.answer(message, status)
-    return message
-
-
-class Talk:
-    """A session, at its client."""
-
-    def __init__(self, owner: OcsClient, target: str, call_id: str, own_tag: str, other: str, cseq: int) -> None:
-        self.owner, self.target, self.call_id, self.own_tag, self.other, self.cseq = (
-            owner, target, call_id, own_tag, other, cseq
-        )  # fmt: skip
-
-    async def say(self, method: str, body: bytes, content_type: str = "text/plain; charset=UTF-8;msgr=WAA") -> Response:
-        """A request in it."""
-        self.cseq += 1
-        request = self.owner.request(
-            method, self.target, headers=[("Content-Type", content_type)], body=body, call_id=self.call_id, cseq=self.cseq,
-            from_tag=self.own_tag,
-        )  # fmt: skip
-        request.set("From", f"<sip:{self.owner.user}@{DOMAIN}>;tag={self.own_tag};epid={self.owner.epid}")
-        request.set("To", self.other)
-        return await self.owner.ask_signed(request)
-
-
-async def begin(owner: OcsClient, to: str) -> Talk | Response:
-    """A session that the client begins; the answer when it is none."""
-    headers = [("Content-Type", "application/sdp"), ("Contact", f"<{owner.contact}>"), ("Supported", "ms-sender")]
-    invite = owner.ocs_request("INVITE", f"sip:{to}@{DOMAIN}", headers=headers, body=SDP)
-    answer = await owner.ask_signed(invite)
-    if answer.status != 200:
-        return answer
-    assert offers_messages(answer.body)
-    assert "ms-text-format" not in (answer.get("Supported") or "")
-    contacts = answer.contacts
-    assert isinstance(contacts, list)
-    talk = Talk(
-        owner, contacts[0].uri_text, invite.call_id, invite.from_tag or "", answer.get("To") or "", invite.cseq.number
-    )
-    ack = owner.request("ACK", talk.target, call_id=invite.call_id, cseq=talk.cseq, from_tag=talk.own_tag)
-    ack.set("To", talk.other)
-    owner.send(bytes(owner.sign(ack)))
-    return talk
-
-
-async def accept(owner: OcsClient) -> Talk:
-    """The session that the server begins, taken."""
-    invite = await owner.expect("INVITE")
-    assert owner.is_signed(invite)
-    assert offers_messages(invite.body)
-    contacts = invite.contacts
-    assert isinstance(contacts, list)
-    accept_ = [("Content-Type", "application/sdp")]
-    owner.answer(invite, 200, to_tag="c", headers=accept_, body=SDP)
-    await owner.expect("ACK")
-    return Talk(owner, contacts[0].uri_text, invite.call_id, "c", invite.get("From") or "", 0)
-
-
-async def said(owner: OcsClient, status: int = 200) -> Request:
-    """The next message in a session, answered."""
-    message = await owner.expect("MESSAGE")
-    assert owner.is_signed(message)
-    owner.answer(message, status)
-    return message
-
-
 async def test_a_client_writes_to_phones_and_is_answered(server: ParleyServer) -> None:
-    alice, desk, mobile = await client(server, "alice"), await phone(server, "bob"), await phone(server, "bob", "tcp")
+    alice, desk, mobile = (
+        await client(server.ports, "alice"),
+        await phone(server.ports, "bob"),
+        await phone(server.ports, "bob", "tcp"),
+    )
     talk = await begin(alice, "bob")
     assert isinstance(talk, Talk)
     asking = asyncio.create_task(talk.say("MESSAGE", b"ahoj"))
@@ -168,7 +69,7 @@ async def test_a_client_writes_to_phones_and_is_answered(server: ParleyServer) -
 
 
 async def test_a_phone_writes_to_a_client_and_the_session_is_used_again(server: ParleyServer) -> None:
-    alice, bob = await client(server, "alice"), await phone(server, "bob")
+    alice, bob = await client(server.ports, "alice"), await phone(server.ports, "bob")
     sending = asyncio.create_task(bob.ask(page(bob, "alice", b"one")))
     talk = await accept(alice)
     assert (await said(alice)).body == b"one"
@@ -192,8 +93,8 @@ async def test_a_phone_writes_to_a_client_and_the_session_is_used_again(server: 
 
 
 async def test_the_first_client_that_answers_has_the_session(server: ParleyServer) -> None:
-    desk, laptop = await client(server, "alice"), await client(server, "alice")
-    bob = await phone(server, "bob")
+    desk, laptop = await client(server.ports, "alice"), await client(server.ports, "alice")
+    bob = await phone(server.ports, "bob")
     sending = asyncio.create_task(bob.ask(page(bob, "alice", b"who?")))
     ringing = await desk.expect("INVITE")
     desk.answer(ringing, 180)
@@ -206,8 +107,8 @@ async def test_the_first_client_that_answers_has_the_session(server: ParleyServe
 
 
 async def test_a_user_with_both_is_reached_once_on_each(server: ParleyServer) -> None:
-    carol, desk = await client(server, "carol"), await phone(server, "carol")
-    bob, alice = await phone(server, "bob"), await client(server, "alice")
+    carol, desk = await client(server.ports, "carol"), await phone(server.ports, "carol")
+    bob, alice = await phone(server.ports, "bob"), await client(server.ports, "alice")
     sending = asyncio.create_task(bob.ask(page(bob, "carol", b"both")))
     assert (await paged(desk)).body == b"both"
     await accept(carol)
@@ -218,7 +119,11 @@ async def test_a_user_with_both_is_reached_once_on_each(server: ParleyServer) ->
     invite = await carol.expect("INVITE")
     assert "app:messaging" not in (invite.get("Contact") or "")
     carol.answer(invite, 200, headers=[("Content-Type", "application/sdp")], body=SDP)
-    assert isinstance(await beginning, Talk)
+    direct = await beginning
+    assert isinstance(direct, Talk)
+    ending = asyncio.create_task(direct.say("BYE", b""))
+    carol.answer(await carol.expect("BYE"), 200)
+    assert (await ending).status == 200
     # One that takes no sessions leaves it to the phone.
     beginning = asyncio.create_task(begin(alice, "carol"))
     invite = await carol.expect("INVITE")
@@ -228,12 +133,12 @@ async def test_a_user_with_both_is_reached_once_on_each(server: ParleyServer) ->
     asking = asyncio.create_task(talk.say("MESSAGE", b"to the phone"))
     assert (await paged(desk)).body == b"to the phone"
     assert (await asking).status == 200
-    assert await metric(server, "parley_frontend_calls ") == 1  # the session between the clients
+    assert await metric(server, "parley_frontend_calls ") == 0
     await gone(carol, desk, bob, alice)
 
 
 async def test_typing_both_ways(server: ParleyServer) -> None:
-    alice, bob = await client(server, "alice"), await phone(server, "bob")
+    alice, bob = await client(server.ports, "alice"), await phone(server.ports, "bob")
     talk = await begin(alice, "bob")
     assert isinstance(talk, Talk)
     activity = build_activity(typing=True)
@@ -265,13 +170,13 @@ async def test_typing_both_ways(server: ParleyServer) -> None:
 
 
 async def test_nobody_there(server: ParleyServer) -> None:
-    alice = await client(server, "alice")
+    alice = await client(server.ports, "alice")
     offline = await begin(alice, "bob")
     assert isinstance(offline, Response)
     assert offline.status == 480
     nobody = await begin(alice, "nobody")
     assert isinstance(nobody, Response)
     assert nobody.status == 404
-    carol = await phone(server, "carol")
+    carol = await phone(server.ports, "carol")
     assert (await carol.ask(page(carol, "nobody", b"x"))).status == 404
     await gone(alice, carol)

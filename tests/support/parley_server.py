@@ -169,7 +169,7 @@ class ParleyCluster:
         self, folder: Path, *, front_ends: int = 2, registrars: int = 2, frontend: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None, registrar: dict[str, Any] | None = None, env: dict[str, str] | None = None,
         targets: dict[str, str] | None = None, rpc: dict[str, Any] | None = None, presences: int = 0,
-        conferences: int = 0,
+        conferences: int = 0, messagings: int = 0,
     ) -> None:  # fmt: skip
         """``targets``: addresses of further services, applications of a test among them; ``rpc``: more of platform.rpc."""
         self.valkey = Valkey(folder / "valkey")
@@ -185,6 +185,9 @@ class ParleyCluster:
         conference_ports = {name: [free_port() for _ in range(conferences)] for name in ("conference", "immcu")}
         for service, ports in conference_ports.items() if conferences else ():
             known[service] = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        messaging_ports = [free_port() for _ in range(messagings)]
+        if messagings:
+            known["messaging"] = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in messaging_ports)
 
         def node(name: str, service: str, rpc_port: int, **sections: Any) -> Node:
             common = {
@@ -207,6 +210,10 @@ class ParleyCluster:
             for service, ports in conference_ports.items()
             for i, port in enumerate(ports)
         ]
+        self.messagings = [
+            node(f"messaging{i}", "messaging", port, messaging={"sign_in_seconds": 0.1, "retry_seconds": 1.0})
+            for i, port in enumerate(messaging_ports)
+        ]
         self.ports = [frontend_ports() for _ in range(front_ends)]
         self.front_ends = [
             node(
@@ -220,7 +227,9 @@ class ParleyCluster:
     @property
     def nodes(self) -> list[Node]:
         """All processes but Valkey."""
-        return [self.book, *self.registrars, *self.presences, *self.conferences, *self.front_ends]
+        return [
+            self.book, *self.registrars, *self.presences, *self.conferences, *self.messagings, *self.front_ends,
+        ]  # fmt: skip
 
     def pids(self) -> set[int]:
         """All processes, Valkey included."""
