@@ -81,9 +81,9 @@ async def test_a_session_goes_on_after_a_kill_and_nothing_acknowledged_is_lost(c
     assert list(dict.fromkeys(seen)) == [b"%d" % number for number in range(20)]
     assert len(seen) <= 21  # the one under way may have been shown before its sender could be told
 
-    asking = asyncio.create_task(say_again(talk, b"after"))
+    going_on = asyncio.create_task(say_again(talk, b"after"))
     assert (await paged(bob)).body == b"after"
-    assert (await asking) == 200
+    assert (await going_on) == 200
     await gone(alice, bob)
 
 
