@@ -31,6 +31,8 @@ class MessagingApplication:
 
     async def _handle(self, incoming: Incoming) -> None:
         request = incoming.request
+        if request.method == "ACK":
+            return  # a session is there when its 200 was sent
         if len(request.body) > self._config.max_message_bytes:
             raise MessagingError(413, "Request Entity Too Large")
         session_id = session_id_of(request.uri)
