@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from grpc import StatusCode
@@ -48,13 +49,14 @@ class FlowGone(RpcError):
 
 
 class EdgeAddresses:
-    """gRPC addresses of the front ends, as the registrar has them."""
+    """gRPC addresses of the front ends, as the registrar has them; all who want them at a time wait for one answer."""
 
     def __init__(self, rpc: RpcHost, *, timeout_s: float = 2.0) -> None:
         self._registrar: RegistrarAsyncStub = rpc.channel("parley.registrar.v1.Registrar").stub(RegistrarStub)
         self._timeout_s = timeout_s
         self._known: dict[str, str] = {}
         self._read_at = float("-inf")
+        self._reading: asyncio.Future[RpcError | None] | None = None
 
     async def of(self, edge_uid: str) -> str:
         """The address of a front end; "" when it holds no lease. Raises RpcError."""
@@ -67,17 +69,28 @@ class EdgeAddresses:
         return next(iter(self._known.values()), "")
 
     async def _refresh(self, *, unknown: bool) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._read_at < (_AGAIN_S if unknown else _FRESH_S):
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._read_at < (_AGAIN_S if unknown else _FRESH_S):
             return
+        if self._reading is None:
+            self._reading = loop.create_task(self._read(), context=Context())
+        error = await asyncio.shield(self._reading)
+        if error is not None and unknown:
+            raise error.again()
+
+    async def _read(self) -> RpcError | None:
+        """Asks the registrar; why it did not answer."""
+        asked_at = asyncio.get_running_loop().time()
         try:
             answer = await self._registrar.ListEdges(ListEdgesRequest(), timeout=self._timeout_s)
-        except RpcError:
-            if unknown:
-                raise
-            return
-        self._read_at = now
-        self._known = {edge.edge_uid: edge.address for edge in answer.edges}
+        except RpcError as error:
+            return error
+        else:
+            self._read_at = asked_at
+            self._known = {edge.edge_uid: edge.address for edge in answer.edges}
+            return None
+        finally:
+            self._reading = None
 
 
 class EdgeSender:
