@@ -15,7 +15,7 @@ from parley.presence.standard.message_summary import VOICE, Counts, MessageSumma
 from parley.proto.presence.v1 import state_pb2 as pb
 from services.presence.admission import Admission, admission
 from services.presence.config import PresenceConfig
-from services.presence.lists import ROOM, Entry, list_document
+from services.presence.lists import ROOM, Entry, document_size, list_document, row_size
 from services.presence.packages import DIALOG, FORMATS, MESSAGES, PRESENCE, ROAMING_CONTACTS, ROAMING_SELF, WATCHERS
 from services.presence.repository import PresenceRepository
 from services.presence.users import Users
@@ -80,10 +80,11 @@ class Documents:
         self._users = users
         self._clock = clock
 
-    async def make(self, subscription: pb.Subscription, pending: Pending, version: int) -> Made:
+    async def make(self, subscription: pb.Subscription, pending: Pending, version: int, *, room: float = ROOM) -> Made:
         """The document for what is pending, of the state as it is now. Raises StoreError, RpcError.
 
-        ``version``: counts the documents of a subscription from 0, for packages whose documents say it.
+        ``version``: counts the documents of a subscription from 0, for packages whose documents say it; ``room``: bytes
+        that a list may take before documents are left for the next.
         """
         target = subscription.target
         if subscription.event == MESSAGES:
@@ -91,7 +92,7 @@ class Documents:
         if subscription.event == ROAMING_CONTACTS:
             return Made(contacts_document(contact_list(await self._repository.contacts(target))))
         if subscription.list:
-            return await self._list(subscription, pending, version)
+            return await self._list(subscription, pending, version, room)
         (state,) = await self._states([target], pending)
         changes = None if pending.full else pending.changes.get(target, Changes())
         if subscription.event == ROAMING_SELF:
@@ -132,7 +133,7 @@ class Documents:
 
     # Lists
 
-    async def _list(self, subscription: pb.Subscription, pending: Pending, version: int) -> Made:
+    async def _list(self, subscription: pb.Subscription, pending: Pending, version: int, room: float) -> Made:
         resources = list(pending.changes)
         if pending.full:
             known = subscription if subscription.resources else None
@@ -141,18 +142,21 @@ class Documents:
         states = await self._states(resources, pending)
         if subscription.format == CATEGORIES_TYPE:
             return Made(self._categories(subscription, pending, states))
-        room, rest, entries = ROOM, {}, []
+        room -= sum(row_size(state.address, state.display_name) for state in states)
+        entries: list[Entry] = []
+        rest: dict[str, Changes] = {}
+        told = 0
         for uri, state in zip(resources, states, strict=True):
-            changes = None if pending.full else pending.changes[uri]
-            entry = await self._entry(subscription, state, changes, version)
-            size = len(entry.document.body) if entry.document is not None else 0
-            if size > room and room < ROOM:
+            entry = await self._entry(subscription, state, None if pending.full else pending.changes[uri], version)
+            size = document_size(entry.document) if entry.document is not None else 0
+            if size > room and told:
                 rest[uri] = Changes({"state"}, calls=True)
                 if not pending.full:
                     continue
                 entry = Entry(uri, name=state.display_name)
             else:
                 room -= size
+                told += size > 0
             entries.append(entry)
         return Made(list_document(subscription, entries, version=version, full=pending.full), rest)
 

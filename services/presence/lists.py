@@ -17,8 +17,10 @@ CONTACTS: Final = "contacts"
 """The list that every user has: the own contacts."""
 _OPAQUE: Final = "app:presence:list:"
 _INSTANCE: Final = "0"
-ROOM: Final = 32_768
-"""Bytes of documents in one notification, so that with its list it fits a datagram; what does not follows in the next."""
+ROOM: Final = 48_000
+"""Bytes of one notification, so that it fits a datagram; documents that do not follow in the next."""
+_ROW: Final = 140
+_HEAD: Final = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,16 @@ class Entry:
     state: InstanceState = "active"
     reason: str = ""
     name: str = ""
+
+
+def row_size(uri: str, name: str) -> int:
+    """About how many bytes a user takes in a list."""
+    return _ROW + len(uri) + len(name.encode())
+
+
+def document_size(document: Document) -> int:
+    """About how many bytes a document takes."""
+    return _HEAD + len(document.body)
 
 
 def list_named(uri: Uri) -> str | None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter as Count
+from prometheus_client import Histogram
 
 from parley.platform.applications.edges import EdgeSender, FlowGone
 from parley.platform.applications.flows import FlowFinder
@@ -29,9 +31,7 @@ from services.presence.views import EMPTY, Changes, Document
 
 logger = logging.getLogger(__name__)
 
-_NOTIFIED = Counter(
-    "parley_presence_notifications_total", "Notifications, by event package and outcome", ["event", "outcome"]
-)
+_NOTIFIED = Count("parley_presence_notifications_total", "Notifications, by event package and outcome", ["event", "outcome"])
 _DELAY = Histogram(
     "parley_presence_fanout_seconds", "Time from a change to the notification of a subscriber",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
@@ -63,6 +63,8 @@ class Notifier:
         self._interval_s = interval_s
         self._pending: dict[str, Pending] = {}
         self._sent_at: dict[str, float] = {}
+        self._under_way: Counter[str] = Counter()
+        """Notifications of each subscription that are not answered yet: the next one waits, so none overtakes another."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tell(self, subscription: pb.Subscription, pending: Pending) -> None:
@@ -76,11 +78,10 @@ class Notifier:
             known.states.clear()
             return
         self._pending[subscription.id] = pending
-        loop = asyncio.get_running_loop()
-        wait = self._sent_at.get(subscription.id, 0.0) + self._interval_s - loop.time()
-        if wait > 0:
+        wait = self._wait(subscription)
+        if wait > 0 or subscription.id in self._under_way:
             pending.states.clear()  # it would be old by then
-        self._spawn(self._flush(subscription, max(0.0, wait)))
+        self._spawn(self._flush(subscription, wait))
 
     def begin(self, subscription: pb.Subscription, traceparent: str = "") -> None:
         """Everything, at once: every SUBSCRIBE is due a NOTIFY (RFC 6665 section 4.2.1.2)."""
@@ -96,23 +97,25 @@ class Notifier:
 
     async def answer_fetch(self, subscription: pb.Subscription, traceparent: str = "") -> None:
         """The one NOTIFY of a subscription that is not kept (RFC 6665 section 4.4.3). Raises StoreError, RpcError."""
-        made = await self._documents.make(subscription, Pending(full=True), 0)
+        made = await self._documents.make(subscription, Pending(full=True), 0, room=float("inf"))
         self._spawn(self._send_last(subscription, _request(subscription, 1, made.document, _ended("timeout")), traceparent))
 
-    async def finish(self, subscription: pb.Subscription, reason: str) -> None:
+    async def finish(self, subscription: pb.Subscription, reason: str, traceparent: str = "") -> None:
         """Ends a subscription, and tells so (RFC 6665 section 4.4.1). Raises StoreError."""
         self._pending.pop(subscription.id, None)
         number = await self._repository.next_number(subscription)
-        await self._repository.end(subscription, reason)
+        await self._repository.end(subscription, reason, traceparent)
         if number:
             request = _request(subscription, number, EMPTY, _ended(reason))
-            self._spawn(self._send_last(subscription, request, ""))
+            self._spawn(self._send_last(subscription, request, traceparent))
 
     async def _send_last(self, subscription: pb.Subscription, request: Request, traceparent: str) -> None:
+        outcome = "failed"
         try:
-            await self._send(subscription, request, traceparent)
+            outcome = await self._send(subscription, request, traceparent)
         except (FlowGone, RpcError, StoreError) as error:
             logger.info("the end of a subscription could not be told: %s", error)
+        _NOTIFIED.labels(subscription.event, outcome).inc()
 
     async def stop(self) -> None:
         """Ends what is under way."""
@@ -130,9 +133,16 @@ class Notifier:
             self._sent_at.clear()
         self._sent_at[subscription.id] = asyncio.get_running_loop().time()
 
+    def _wait(self, subscription: pb.Subscription) -> float:
+        """Seconds until a subscriber may be told again."""
+        last = self._sent_at.get(subscription.id, float("-inf"))
+        return max(0.0, last + self._interval_s - asyncio.get_running_loop().time())
+
     async def _flush(self, subscription: pb.Subscription, wait: float) -> None:
         if wait:
             await asyncio.sleep(wait)
+        if subscription.id in self._under_way:
+            return  # the end of that one looks at what is pending
         pending = self._pending.pop(subscription.id, None)
         if pending is not None:  # else the client was told everything meanwhile
             self._note_sent(subscription)
@@ -140,6 +150,17 @@ class Notifier:
 
     async def _deliver(self, subscription: pb.Subscription, pending: Pending, document: Document | None = None) -> None:
         """Sends what is pending, or a document that is made already."""
+        self._under_way[subscription.id] += 1
+        try:
+            await self._deliver_now(subscription, pending, document)
+        finally:
+            self._under_way[subscription.id] -= 1
+            if not self._under_way[subscription.id]:
+                del self._under_way[subscription.id]
+                if subscription.id in self._pending:
+                    self._spawn(self._flush(subscription, self._wait(subscription)))
+
+    async def _deliver_now(self, subscription: pb.Subscription, pending: Pending, document: Document | None) -> None:
         event = subscription.event
         method = _method(subscription)
         span = self._tracer.start(

@@ -127,7 +127,9 @@ class PresenceRepository:
         """How many subscriptions there are to a user. Raises StoreError."""
         return int(await self._store.execute("HLEN", keys.watchers_key(target)))
 
-    async def keep(self, subscription: pb.Subscription, *, gone: Sequence[str] = (), first: int | None = None) -> None:
+    async def keep(
+        self, subscription: pb.Subscription, *, gone: Sequence[str] = (), first: int | None = None, traceparent: str = ""
+    ) -> None:
         """Writes a subscription at its watcher and at everyone it watches. Raises StoreError.
 
         ``gone``: resources it watches no longer; ``first``: number of the NOTIFY that its answer stands for, for a new one.
@@ -143,10 +145,10 @@ class PresenceRepository:
             row = keys.watchers_key(subscription.target, LISTS)
             commands.append(["HSET", row, subscription.id, _entry(subscription)])
         _raise_first(await self._store.pipeline(commands))
-        await self._note(subscription, subscription.resources, "subscribe")
-        await self._note(subscription, gone, "timeout")
+        await self._note(subscription, subscription.resources, "subscribe", traceparent)
+        await self._note(subscription, gone, "timeout", traceparent)
 
-    async def end(self, subscription: pb.Subscription, event: str = "timeout") -> None:
+    async def end(self, subscription: pb.Subscription, event: str = "timeout", traceparent: str = "") -> None:
         """Forgets a subscription; ``event``: how it ended, in the words of RFC 3858. Raises StoreError."""
         watcher = subscription.watcher
         known = await self.subscription(watcher, subscription.id) or subscription
@@ -157,7 +159,7 @@ class PresenceRepository:
         if known.list_name:
             commands.append(["HDEL", keys.watchers_key(known.target, LISTS), known.id])
         _raise_first(await self._store.pipeline(commands))
-        await self._note(known, known.resources, event)
+        await self._note(known, known.resources, event, traceparent)
 
     async def move(self, subscription: pb.Subscription, flow: Flow) -> None:
         """The client of a subscription is reached by another flow now. Raises StoreError."""
@@ -171,12 +173,12 @@ class PresenceRepository:
         """Takes a subscription that is gone off those to users. Raises StoreError."""
         await self._note(subscription, targets, "timeout")
 
-    async def _note(self, subscription: pb.Subscription, targets: Iterable[str], event: str) -> None:
+    async def _note(self, subscription: pb.Subscription, targets: Iterable[str], event: str, traceparent: str = "") -> None:
         """Writes a subscription at users it watches ("subscribe"), or takes it off there."""
         ends = event != "subscribe"
         data: bytes = b"" if ends else _entry(subscription)
         if subscription.event == PRESENCE:
-            await self._note_watcher(subscription, list(targets), data, event)
+            await self._note_watcher(subscription, targets, data, event, traceparent)
             return
         rows = [keys.watchers_key(target, indexed_under(subscription)) for target in targets]
         commands: list[list[Arg]] = [
@@ -184,7 +186,9 @@ class PresenceRepository:
         ]
         _raise_first(await self._store.pipeline(commands))
 
-    async def _note_watcher(self, subscription: pb.Subscription, targets: list[str], data: bytes, event: str) -> None:
+    async def _note_watcher(
+        self, subscription: pb.Subscription, targets: Iterable[str], data: bytes, event: str, traceparent: str
+    ) -> None:
         changed = WatcherChanged(
             at_ms=self._now_ms(), subscription_id=subscription.id, watcher=subscription.watcher,
             watcher_name=subscription.watcher_name, event=event, began_at_ms=subscription.began_at_ms,
@@ -194,7 +198,7 @@ class PresenceRepository:
             changed.aor = target
             outbox = keys.outbox_key(shard_of(target))
             call_keys = [keys.watchers_key(target), keys.watchers_key(target, WATCHERS), outbox]
-            calls.append((call_keys, [subscription.id, data, pack_event(WATCHERS_TOPIC, target, changed, "")]))
+            calls.append((call_keys, [subscription.id, data, pack_event(WATCHERS_TOPIC, target, changed, traceparent)]))
         replies = await self._watch.many(calls)
         _raise_first(replies)
         for (call_keys, _), reply in zip(calls, replies, strict=True):

@@ -69,9 +69,9 @@ class Subscriptions:
     async def _leave(self, incoming: Incoming, wish: Wish, known: pb.Subscription | None) -> None:
         if known is not None:
             if wish.endpoint:
-                await self._repository.end(known)
+                await self._repository.end(known, traceparent=_trace(incoming))
             else:
-                await self._notifier.finish(known, "timeout")
+                await self._notifier.finish(known, "timeout", _trace(incoming))
             self._answer(incoming, wish, known, EMPTY, 0)
             return
         if wish.endpoint or incoming.request.to_tag is not None:
@@ -90,12 +90,14 @@ class Subscriptions:
         gone = [uri for uri in before if uri not in here]
         in_dialog = known is not None and incoming.request.to_tag is not None
         first = 1 if wish.piggyback and not in_dialog else None
-        await self._repository.keep(subscription, gone=gone, first=first)
+        await self._repository.keep(subscription, gone=gone, first=first, traceparent=_trace(incoming))
         states = await self._note_subscribers(subscription, incoming) if subscription.event == PRESENCE else {}
         if wish.piggyback:
             number = first or await self._repository.next_number(subscription)
             made = await self._documents.make(subscription, Pending(full=True, states=states), number - 1)
             self._answer(incoming, wish, subscription, made.document, wish.expires_s, number)
+            if made.rest:
+                self._notifier.tell(subscription, Pending(made.rest))
         else:
             self._answer(incoming, wish, subscription, EMPTY, wish.expires_s)
             self._notifier.begin(subscription, _trace(incoming))

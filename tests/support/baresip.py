@@ -94,10 +94,14 @@ class Phone:
     host: str = "127.0.0.1"
     rtp_ports: str = "21000-29000"
     contact: str = ""
-    """Address of whom the command "message" writes to."""
+    """Address of whom the command "message" writes to, and the module "presence" watches."""
+    modules: tuple[str, ...] = ()
+    """Further ones, as "mwi" or "presence"."""
     events: list[dict[str, Any]] = field(default_factory=list)
     screen: bytes = b""
     """What it has shown on its console."""
+    said: list[str] = field(default_factory=list)
+    """What it answered to commands."""
 
     async def start(self) -> None:
         """Starts the process and connects to its control port."""
@@ -115,9 +119,10 @@ class Phone:
                 control_port=control_port,
                 console_port=console_port,
             )
+            + "".join(f"module_app              {module}.so\n" for module in self.modules)
         )
         (self.folder / "accounts").write_text(self.account.line())
-        (self.folder / "contacts").write_text(f"<{self.contact}>\n" if self.contact else "")
+        (self.folder / "contacts").write_text(f"<{self.contact}>;presence=p2p\n" if self.contact else "")
         self._log = (self.folder / "log").open("wb")
         self._process = await asyncio.create_subprocess_exec(
             "baresip", "-f", str(self.folder), "-v", "-s",
@@ -200,6 +205,8 @@ class Phone:
             message = json.loads(payload[:-1])
             if message.get("event"):
                 self.events.append(message)
+            elif message.get("response"):
+                self.said.append(str(message.get("data", "")))
             self._changed.set()
 
     async def _read_screen(self, reader: asyncio.StreamReader) -> None:

@@ -169,7 +169,7 @@ class ParleyCluster:
         self, folder: Path, *, front_ends: int = 2, registrars: int = 2, frontend: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None, registrar: dict[str, Any] | None = None, env: dict[str, str] | None = None,
         targets: dict[str, str] | None = None, rpc: dict[str, Any] | None = None, presences: int = 0,
-        conferences: int = 0, messagings: int = 0,
+        conferences: int = 0, messagings: int = 0, presence: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """``targets``: addresses of further services, applications of a test among them; ``rpc``: more of platform.rpc."""
         self.valkey = Valkey(folder / "valkey")
@@ -202,7 +202,7 @@ class ParleyCluster:
             node(f"registrar{i}", "registrar", port, registrar=registrar or {}) for i, port in enumerate(registrar_ports)
         ]
         self.presences = [
-            node(f"presence{i}", "presence", port, presence={"notify_interval": 0.1})
+            node(f"presence{i}", "presence", port, presence={"notify_interval": 0.1, **(presence or {})})
             for i, port in enumerate(presence_ports)
         ]
         self.conferences = [
