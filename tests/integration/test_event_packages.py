@@ -276,17 +276,11 @@ async def test_calls_of_communicator_are_shown_and_messages_are_no_calls(server:
     lamps = await (await phone(server, "frank")).subscribe("dialog", "nina")
     await lamps.notify()
 
-    async def call(media: str) -> tuple[Request, Request]:
+    for media in ("m=message 5060 sip null", "m=audio 4000 RTP/AVP 0"):
         body = SDP.replace(b"m=audio 4000 RTP/AVP 0", media.encode())
         headers = [("Contact", f"<{nina.contact}>"), ("Content-Type", "application/sdp")]
-        request = nina.sign(nina.ocs_request("INVITE", f"sip:grace@{DOMAIN}", headers=headers, body=body))
-        nina.send(bytes(request))
-        return request, await grace.expect("INVITE")
-
-    _, message = await call("m=message 5060 sip null")
-    grace.answer(message, 180)
-    grace.answer(message, 603)
-    _, voice = await call("m=audio 4000 RTP/AVP 0")
+        nina.send(bytes(nina.sign(nina.ocs_request("INVITE", f"sip:grace@{DOMAIN}", headers=headers, body=body))))
+    voice = await grace.expect("INVITE")
     grace.answer(voice, 180)
     told = dialogs_of(await lamps.notify(lambda notify: any(d.state == "early" for d in dialogs_of(notify).dialogs)))
     assert [(dialog.state, dialog.direction) for dialog in told.dialogs] == [("early", "initiator")]
