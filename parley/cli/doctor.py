@@ -44,7 +44,7 @@ class Finding:
 
 
 def doctor(context: typer.Context) -> None:
-    """Check configuration, ports, Redis, services, certificates and DNS."""
+    """Check configuration, ports, Redis, services, certificates, Kerberos and DNS."""
     options: Options = context.obj
     findings = asyncio.run(examine(options))
     if options.as_json:
