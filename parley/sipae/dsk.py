@@ -30,6 +30,8 @@ _KEY_BLOCK: Final = 128
 _KEY: Final = 32
 _SUITES: Final = b"AES128-SHA:AES256-SHA:@SECLEVEL=0"
 _MOST_FLIGHTS: Final = 2
+_RECORD_HEAD: Final = 5
+_LONGEST_RECORD: Final = 16_384
 
 
 class DskError(ValueError):
@@ -59,6 +61,7 @@ class DskContext:
         context.set_cipher_list(_SUITES)
         context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.use_certificate(chain[0])
         for certificate in chain[1:]:
             context.add_extra_chain_cert(certificate)
@@ -106,8 +109,9 @@ class DskHandshake:
             answer = connection.bio_read(2 * MAX_FLIGHT)
         except SSL.WantReadError:
             raise DskError("the records are incomplete") from None
-        if done:
-            self.agreed = self._agree()
+        if not done:
+            return _joined(answer)
+        self.agreed = self._agree()
         return answer
 
     def _agree(self) -> Agreed:
@@ -121,6 +125,22 @@ class DskHandshake:
         # The exporter of RFC 5705 without a context is the same function of the same values.
         keys = connection.export_keying_material(_LABEL, _KEY_BLOCK)
         return Agreed(certificate.public_bytes(Encoding.DER), keys[2 * _KEY : 3 * _KEY], keys[3 * _KEY :])
+
+
+def _joined(records: bytes) -> bytes:
+    """Handshake records as one record, as far as that is long enough (RFC 2246 section 6.2.1 allows either).
+
+    There are clients that do not take a ServerHelloDone which is the first message of its record.
+    """
+    messages = bytearray()
+    at = 0
+    while at < len(records):
+        length = int.from_bytes(records[at + 3 : at + 5], "big")
+        messages += records[at + _RECORD_HEAD : at + _RECORD_HEAD + length]
+        at += _RECORD_HEAD + length
+    head = records[:3]
+    parts = [bytes(messages[at : at + _LONGEST_RECORD]) for at in range(0, len(messages), _LONGEST_RECORD)]
+    return b"".join(head + len(part).to_bytes(2, "big") + part for part in parts)
 
 
 def _reason(error: SSL.Error) -> str:

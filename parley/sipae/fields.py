@@ -14,7 +14,7 @@ REALM: Final = "SIP Communications Service"
 VERSION: Final = 4
 """What Office Communications Server 2007 R2 offers; clients may answer with a lower one, or with none, which means 2."""
 
-SCHEMES: Final = ("Kerberos", "NTLM")
+SCHEMES: Final = ("TLS-DSK", "Kerberos", "NTLM")
 _MAX_LENGTH: Final = 49_152
 _MAX_NUMBER: Final = 2**32 - 1
 
@@ -74,9 +74,10 @@ def _number(fields: dict[str, str], name: str, default: int, scheme: str) -> int
     return int(text)
 
 
-def offer(scheme: str, targetname: str) -> str:
-    """A challenge that names the scheme alone."""
-    return f'{scheme} realm="{REALM}", targetname="{targetname}", version={VERSION}'
+def offer(scheme: str, targetname: str, sts_uri: str = "") -> str:
+    """A challenge that names the scheme alone. ``sts_uri``: where clients get a certificate that have none."""
+    where = f', sts-uri="{sts_uri}"' if sts_uri else ""
+    return f'{scheme} realm="{REALM}", targetname="{targetname}"{where}, version={VERSION}'
 
 
 def challenge(scheme: str, targetname: str, opaque: str, data: bytes) -> str:

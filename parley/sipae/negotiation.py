@@ -2,11 +2,13 @@
 
 `Handshakes` belongs to one connection. A REGISTER goes in; out comes what to answer, or what somebody else has to do and the
 step to take with what came of it: a Kerberos token to be accepted, an account to be looked up. NTLM takes a challenge and an
-answer, whose opaque names the handshake and then the association; Kerberos takes one token.
+answer, whose opaque names the handshake and then the association; Kerberos takes one token; TLS-DSK takes two flights of a
+TLS handshake, and then a message that is signed by its keys.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,6 +19,9 @@ from parley.sip.errors import SipParseError
 from parley.sip.message import Request, Response
 from parley.sipae.acceptor import Established
 from parley.sipae.association import Association, MessageCipher, NtlmCipher, Verdict
+from parley.sipae.certificates import CertificateError, address_of, digest_of
+from parley.sipae.dsk import SCHEME as DSK
+from parley.sipae.dsk import Agreed, DskCipher, DskContext, DskError, DskHandshake
 from parley.sipae.fields import (
     REALM,
     SignedCredentials,
@@ -40,6 +45,8 @@ class Secret:
     display_name: str
     nt_hash: bytes
     """Empty when there is no password that NTLM could check."""
+    lifetime_s: float = math.inf
+    """How long the certificate still lasts that was shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class Challenged:
     """Answer 401 with these values of WWW-Authenticate."""
 
     values: tuple[str, ...]
+    failure: str = ""
+    """Why the handshake ends here, when it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,8 @@ class NeedsAccount:
     login: str
     finish: Callable[[Secret | None], Association | None]
     """The association; None when the account is unknown, the password wrong, or the message not signed by its keys."""
+    certificate: bytes = b""
+    """SHA-256 of the certificate that was shown and proved in place of a password: the account must have it in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,10 @@ class Server:
     """The principal that clients get a ticket for, without its realm: sip/ocs.example.test."""
     realms: Mapping[str, str] = field(default_factory=dict)
     """SIP domains by Kerberos realm."""
+    dsk: DskContext | None = None
+    """Needed when TLS-DSK is among the schemes."""
+    certificate_url: str = ""
+    """Where clients get certificates for TLS-DSK."""
 
     def target(self, scheme: str) -> str:
         """The targetname of a scheme."""
@@ -115,18 +130,21 @@ def signed_credentials(message: Request | Response, *, schemes: Sequence[str] | 
 class Handshakes:
     """The handshakes of one connection."""
 
-    __slots__ = ("_pending", "_server", "domain")
+    __slots__ = ("_dsk", "_pending", "_server", "domain")
 
     def __init__(self, server: Server) -> None:
         self.domain: str = server.domain
         """SIP domain whose users these handshakes are for."""
         self._server = server
         self._pending: dict[str, bytes] = {}
+        self._dsk: tuple[str, DskHandshake | Agreed] | None = None
 
-    def offer(self) -> Challenged:
-        """All schemes, without tokens."""
+    def offer(self, failure: str = "") -> Challenged:
+        """All schemes, without tokens. ``failure``: why a handshake ends with that."""
         server = self._server
-        return Challenged(tuple(offer(scheme, server.target(scheme)) for scheme in server.schemes))
+        urls = {DSK: server.certificate_url}
+        values = tuple(offer(scheme, server.target(scheme), urls.get(scheme, "")) for scheme in server.schemes)
+        return Challenged(values, failure)
 
     def on_register(self, request: Request, now: float) -> Challenged | NeedsContext | NeedsAccount:
         """The next step of a handshake. ``now``: monotonic seconds."""
@@ -136,6 +154,8 @@ class Handshakes:
             return self.offer()
         if found is None or found.realm != REALM or found.targetname != self._server.target(found.scheme):
             return self.offer()
+        if found.scheme == DSK:
+            return self._tls_dsk(request, found, now)
         if found.gssapi_data is None:
             return self.offer()
         return self._kerberos(request, found, now) if found.scheme == "Kerberos" else self._ntlm(request, found, now)
@@ -158,6 +178,42 @@ class Handshakes:
             return NeedsAccount(login_of(context.principal, self._server.realms), finish)
 
         return NeedsContext(found.gssapi_data, established)
+
+    def _tls_dsk(self, request: Request, found: SignedCredentials, now: float) -> Challenged | NeedsAccount:
+        """The steps of one handshake; a client that begins another gives up the one before."""
+        opaque, state = self._dsk if self._dsk is not None and self._dsk[0] == found.opaque else ("", None)
+        if found.gssapi_data is None:
+            if not isinstance(state, Agreed):
+                return self.offer()
+            self._dsk = None
+            return self._by_certificate(request, found, state, now)
+        if not found.gssapi_data or self._server.dsk is None or isinstance(state, Agreed):
+            return self.offer()
+        if state is None:
+            opaque, state = self._server.random(), self._server.dsk.handshake()
+        self._dsk = None
+        try:
+            flight = state.receive(found.gssapi_data)
+        except DskError as error:
+            return self.offer(str(error))
+        self._dsk = (opaque, state.agreed or state)
+        return Challenged((challenge(DSK, self._server.target(DSK), opaque, flight),))
+
+    def _by_certificate(
+        self, request: Request, found: SignedCredentials, agreed: Agreed, now: float
+    ) -> Challenged | NeedsAccount:
+        try:
+            address = address_of(agreed.certificate)
+        except CertificateError as error:
+            return self.offer(str(error))
+
+        def finish(account: Secret | None) -> Association | None:
+            if account is None or account.address != address:
+                return None
+            expires_at = now + min(self._server.lifetime_s, account.lifetime_s)
+            return self._associate(request, found, DskCipher(agreed), account, expires_at, found.opaque)
+
+        return NeedsAccount(address, finish, digest_of(agreed.certificate))
 
     def _ntlm(self, request: Request, found: SignedCredentials, now: float) -> Challenged | NeedsAccount:
         if not found.gssapi_data:

@@ -8,6 +8,7 @@ goes on without its credentials.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import partial
@@ -44,6 +45,12 @@ _SIGNATURES = FastCounter("parley_frontend_signatures_total", "Signed messages j
 _SIGN_INS = FastCounter("parley_frontend_sign_ins_total", "Handshakes of Communicator clients, by outcome", ["outcome"])
 
 _NOT_YOURS: Final = 4004
+_ENDS: Final = frozenset(
+    {
+        UserChanged.KIND_PASSWORD_CHANGED, UserChanged.KIND_DISABLED, UserChanged.KIND_DELETED,
+        UserChanged.KIND_CERTIFICATES_WITHDRAWN,
+    }
+)  # fmt: skip
 
 
 class Gate:
@@ -133,7 +140,10 @@ class Gate:
             return
         step = seal.handshakes.on_register(request, now)
         if isinstance(step, Challenged):
-            _SIGN_INS.labels("challenged").inc()
+            if step.failure:
+                logger.info("a sign-in from %s failed: %s", flow.source, step.failure)
+                self._guard.failed_unnamed(flow.remote[0])
+            _SIGN_INS.labels("failed" if step.failure else "challenged").inc()
             done(Refusal(401, None, self._challenge_headers(step)))
             return
         if isinstance(step, NeedsAccount):
@@ -167,8 +177,9 @@ class Gate:
         self, request: Request, flow: Flow, seal: Seal, step: NeedsAccount, domain: str, done: Done, traceparent: str
     ) -> None:
         self._cache.get(
-            step.login, domain, traceparent, lambda found: self._finish(request, flow, seal, step, domain, found, done)
-        )
+            step.login, domain, traceparent, lambda found: self._finish(request, flow, seal, step, domain, found, done),
+            step.certificate,
+        )  # fmt: skip
 
     def _finish(
         self, request: Request, flow: Flow, seal: Seal, step: NeedsAccount, domain: str,
@@ -179,7 +190,9 @@ class Gate:
             return
         secret = None
         if found is not None and found.enabled:
-            secret = Secret(found.address, found.display_name, found.nt_hash)
+            ends_ms = found.certificate_expires_at_ms
+            left_s = ends_ms / 1000 - self._clock.wall() if ends_ms else math.inf
+            secret = Secret(found.address, found.display_name, found.nt_hash, left_s)
         association = step.finish(secret)
         if association is None:
             _SIGN_INS.labels("failed").inc()
@@ -206,7 +219,7 @@ class Gate:
     async def on_user_changed(self, event: Event) -> None:
         """Ends the connections of who may not sign in as before; handler of the topic ``parley.users``."""
         changed = event.message
-        if changed.kind not in (UserChanged.KIND_PASSWORD_CHANGED, UserChanged.KIND_DISABLED, UserChanged.KIND_DELETED):
+        if changed.kind not in _ENDS:
             return
         for flow in self._flows:
             if flow.seal is not None and flow.seal.address() == changed.address:

@@ -15,6 +15,7 @@ from parley.sip.diagnostics import ms_diagnostics
 from parley.sip.gruu import endpoint_gruu, instance_of_epid
 from parley.sip.message import Request
 from parley.sip.outbound import option_tags
+from parley.sipae.dsk import DskContext
 from parley.sipae.negotiation import Server
 from services.frontend.config import FrontendConfig
 from services.frontend.proxying.wiring import Refusal
@@ -87,7 +88,9 @@ class CommunicatorDialect:
             gruu = endpoint_gruu(aor, instance) if instance else None
             headers.append(("Contact", f'{value};gruu="{gruu}"' if gruu else value))
         headers.append(("Expires", str(longest)))
-        if "gssapi-data" in (request.get("Authorization") or request.get("Proxy-Authorization") or ""):
+        # What ends a handshake, and nothing later, has the one or the other.
+        credentials = request.get("Authorization") or request.get("Proxy-Authorization") or ""
+        if "gssapi-data=" in credentials or " version=" in credentials:
             headers.append(("presence-state", 'register-action="added"'))
         headers.append(("Allow-Events", ALLOW_EVENTS))
         headers.append(("Supported", "adhoclist"))
@@ -97,8 +100,11 @@ class CommunicatorDialect:
         return headers
 
 
-def sign_in_servers(config: FrontendConfig, kerberos_service: str = "") -> dict[str, Server]:
-    """What this server says of itself in handshakes, by SIP domain. ``kerberos_service``: whom tickets are for."""
+def sign_in_servers(config: FrontendConfig, kerberos_service: str = "", dsk: DskContext | None = None) -> dict[str, Server]:
+    """What this server says of itself in handshakes, by SIP domain.
+
+    ``kerberos_service``: whom tickets are for; ``dsk``: of the handshakes in which clients prove certificates.
+    """
     return {
         domain: Server(
             name=config.server_name,
@@ -109,6 +115,8 @@ def sign_in_servers(config: FrontendConfig, kerberos_service: str = "") -> dict[
             schemes=schemes,
             kerberos_service=kerberos_service,
             realms=config.realms,
+            dsk=dsk,
+            certificate_url=config.certificate_url,
         )
         for domain, schemes in config.signed_schemes.items()
     }

@@ -65,11 +65,16 @@ class CommunicatorConfig(Section):
     server_name: str = Field(default="", description="FQDN in challenges; empty: advertise, else the first domain")
     keep_alive_seconds: int = Field(default=300, ge=30, le=3600, description="Silence after which they send a keep-alive")
     association_hours: float = Field(default=8.0, gt=0, le=24, description="How long a security association lasts")
-    schemes: dict[str, list[Literal["Kerberos", "NTLM"]]] = Field(
+    schemes: dict[str, list[Literal["TLS-DSK", "Kerberos", "NTLM"]]] = Field(
         default={},
         description="Schemes by SIP domain, offered in this order (example.com: [Kerberos, NTLM]); a domain not named: NTLM",
     )
     kerberos: KerberosConfig = Field(default=KerberosConfig(), description="Sign-in with Kerberos tickets")
+    certificate_url: str = Field(
+        default="",
+        pattern=r"^(https://[^\s\"]+)?$",
+        description="Where clients get certificates for TLS-DSK; empty: the service `web` on port 8443 of the server name",
+    )
 
 
 class LimitsConfig(Section):
@@ -164,6 +169,16 @@ class FrontendConfig(Section):
         """Schemes of Communicator that a SIP domain offers, by domain in lower case."""
         named = {domain.lower(): tuple(schemes) for domain, schemes in self.communicator.schemes.items()}
         return {domain.lower(): named.get(domain.lower(), ("NTLM",)) for domain in self.domains}
+
+    @property
+    def dsk_domains(self) -> list[str]:
+        """SIP domains whose users may sign in with a certificate."""
+        return [domain for domain, schemes in self.signed_schemes.items() if "TLS-DSK" in schemes]
+
+    @property
+    def certificate_url(self) -> str:
+        """Where clients get certificates."""
+        return self.communicator.certificate_url or f"https://{self.server_name}:8443/CertProv/CertProvisioningService.svc"
 
     @property
     def kerberos_domains(self) -> list[str]:

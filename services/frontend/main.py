@@ -36,6 +36,7 @@ from services.frontend.config import FrontendConfig
 from services.frontend.credentials import CredentialCache
 from services.frontend.directory import BackendDirectory
 from services.frontend.dispatcher import Dispatcher
+from services.frontend.dsk import dsk_context
 from services.frontend.flows import Flow, Flows
 from services.frontend.guessing import GuessGuard
 from services.frontend.kerberos import HEADER_LINE, Contexts, acceptor_of
@@ -123,7 +124,7 @@ class FrontendService:
         self._contexts = self._kerberos_contexts(loop)
         service = self._contexts.service if self._contexts is not None else ""
         self._gate = Gate(
-            self._authenticator, servers=sign_in_servers(config, service), cache=self._cache,
+            self._authenticator, servers=sign_in_servers(config, service, dsk_context(config)), cache=self._cache,
             guard=guard, clock=clock, flows=self._flows, contexts=self._contexts,
         )  # fmt: skip
         surface = EdgeSurface(self._authenticator, self._calls, self._new_deliveries)

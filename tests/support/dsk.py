@@ -27,12 +27,16 @@ def _rsa_key(number: int, bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, bits)
 
 
-def self_signed(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, name: str) -> x509.Certificate:
+def self_signed(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, name: str, other_names: x509.SubjectAlternativeName | None = None
+) -> x509.Certificate:
     """A certificate that nobody else signed."""
     now = datetime.datetime.now(datetime.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
     builder = builder.serial_number(1).not_valid_before(now - datetime.timedelta(days=1))
+    if other_names is not None:
+        builder = builder.add_extension(other_names, critical=False)
     return builder.not_valid_after(now + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
 
 
@@ -81,6 +85,14 @@ class DskClient:
             return self._connection.bio_read(65_536)
         except SSL.WantReadError:
             return b""
+
+    def sign(self, text: bytes) -> bytes:
+        """The client's signature, when the handshake is done."""
+        return hmac.digest(self.keys[0], text, "sha1")
+
+    def verify(self, text: bytes, signature: bytes) -> bool:
+        """Whether the server signed that."""
+        return hmac.digest(self.keys[1], text, "sha1") == signature
 
     @property
     def keys(self) -> tuple[bytes, bytes]:

@@ -42,6 +42,15 @@ class TicketHolder(ClientCipher, Protocol):
         """A token for a service, and a new context."""
 
 
+class CertificateHolder(ClientCipher, Protocol):
+    """A client of TLS-DSK."""
+
+    done: bool
+
+    def step(self, received: bytes = b"") -> bytes:
+        """The next flight of the handshake."""
+
+
 class NtlmClientCipher:
     """The client's side of NTLM signatures."""
 
@@ -141,6 +150,34 @@ class OcsClient(SipClient):
             self._challenge["opaque"] = info["opaque"]
         return answer
 
+    async def sign_in_with_certificate(self, holder: CertificateHolder) -> Response:
+        """The four REGISTERs of TLS-DSK; the last answer, or the first that goes no further."""
+        first = self._register("")
+        self.send(bytes(first))
+        answer = await self.response()
+        self._challenge = _challenge_of(answer, "TLS-DSK")
+        self.scheme, self._cipher, self._number = "TLS-DSK", holder, 0
+        flight = holder.step()
+        while not holder.done:
+            fields = f', gssapi-data="{b64encode(flight).decode()}"'
+            if "opaque" in self._challenge:
+                fields += f', opaque="{self._challenge["opaque"]}"'
+            self.send(bytes(self._register(fields, first.call_id)))
+            answer = await self.response()
+            challenge = _challenge_of(answer, "TLS-DSK")
+            if "gssapi-data" not in challenge:
+                return answer
+            self._challenge = challenge
+            flight = holder.step(b64decode(challenge["gssapi-data"]))
+        return await self.finish_with_certificate(first.call_id)
+
+    async def finish_with_certificate(self, call_id: str) -> Response:
+        """The REGISTER after a handshake, which shows nothing but that its keys are known; the answer."""
+        last = self.sign(self._register("", call_id))
+        last.set("Authorization", f"{last.get('Authorization')}, version=4")
+        self.send(bytes(last))
+        return await self.response()
+
     def ticket_register(self, holder: TicketHolder, call_id: str, *, target: str = "") -> Request:
         """The REGISTER that brings a ticket; signed as well with version 4."""
         self.scheme, self._cipher, self._number = "Kerberos", holder, 0
@@ -170,7 +207,7 @@ class OcsClient(SipClient):
         )
         if extra:
             target = self._challenge["targetname"]
-            value = f'NTLM qop="auth", realm="{REALM}", targetname="{target}"{extra}, version=4'
+            value = f'{self.scheme} qop="auth", realm="{REALM}", targetname="{target}"{extra}, version=4'
             request.set("Authorization", value)
         return request
 

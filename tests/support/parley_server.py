@@ -146,6 +146,14 @@ class ParleyServer(Node):
         self.password = PASSWORD
         self.metrics = ""
 
+    def offer_certificates(self, schemes: Sequence[str]) -> None:
+        """Sets, before the start, the schemes of the domain, and where its clients get certificates."""
+        certificates = f"{self.web_url}/CertProv/CertProvisioningService.svc"
+        self._config["frontend"]["communicator"] = {
+            **self._config["frontend"].get("communicator", {}), "schemes": {DOMAIN: list(schemes)},
+            "certificate_url": certificates,
+        }  # fmt: skip
+
     @property
     def ca_file(self) -> Path:
         """The development CA."""

@@ -50,18 +50,16 @@ SIPE_HELLO = bytes.fromhex(
 def test_hello_without_extensions_gets_a_suite_with_aes_and_a_request_for_a_certificate() -> None:
     answer = server_context().handshake().receive(SIPE_HELLO)
     assert answer[:3] == bytes.fromhex("160301")  # a handshake record of TLS 1.0
-    types, suite = [], b""
-    while answer:
-        length = int.from_bytes(answer[3:5], "big")
-        messages, answer = answer[5 : 5 + length], answer[5 + length :]
-        while messages:
-            size = 4 + int.from_bytes(messages[1:4], "big")
-            types.append(messages[0])
-            if messages[0] == 2:
-                after_id = 39 + messages[38]
-                suite = messages[after_id : after_id + 2]
-                assert size == after_id + 3  # no extensions either
-            messages = messages[size:]
+    assert int.from_bytes(answer[3:5], "big") == len(answer) - 5  # and no other
+    types, suite, messages = [], b"", answer[5:]
+    while messages:
+        size = 4 + int.from_bytes(messages[1:4], "big")
+        types.append(messages[0])
+        if messages[0] == 2:
+            after_id = 39 + messages[38]
+            suite = messages[after_id : after_id + 2]
+            assert size == after_id + 3  # no extensions either
+        messages = messages[size:]
     assert types == [2, 11, 13, 14]  # ServerHello, Certificate, CertificateRequest, ServerHelloDone
     assert suite in (b"\x00\x2f", b"\x00\x35")
 

@@ -48,7 +48,10 @@ class AddressBook:
         "bob@example.test": Credentials(address="sip:bob@example.test", enabled=False),
     }
 
-    def get(self, login: str, realm: str, traceparent: str, done: Callable[[Credentials | None], None]) -> None:
+    def get(
+        self, login: str, realm: str, traceparent: str, done: Callable[[Credentials | None], None], certificate: bytes = b""
+    ) -> None:
+        assert not certificate
         done(self.users.get(login))
 
 

@@ -205,7 +205,7 @@ def test_realms_that_are_named_are_the_only_ones() -> None:
         ({"schemes": {"elsewhere.test": ["NTLM"]}}, "names elsewhere.test, which is not one of frontend.domains"),
         ({"schemes": {"example.test": []}}, "has for example.test no scheme"),
         ({"schemes": {"example.test": ["NTLM", "NTLM"]}}, "has for example.test no scheme, or one twice"),
-        ({"schemes": {"example.test": ["Digest"]}}, "Input should be 'Kerberos' or 'NTLM'"),
+        ({"schemes": {"example.test": ["Digest"]}}, "Input should be 'TLS-DSK', 'Kerberos' or 'NTLM'"),
         ({"schemes": {"example.test": ["Kerberos"]}}, "offers Kerberos: set communicator.kerberos.keytab"),
         ({"kerberos": {"realms": {"A": "example.test"}}}, "names example.test for A, which does not offer Kerberos"),
     ],
