@@ -10,11 +10,12 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from parley.platform.applications.edges import EdgeSender, FlowGone, SentRequest
+from parley.platform.applications.edges import FlowGone
 from parley.platform.rpc.errors import RpcError
 from parley.proto.registrar.v1.registrar_pb2 import Binding
+from parley.proto.sip.v1.message_pb2 import Flow
 from parley.sip.dialog import Dialog
 from parley.sip.errors import SipError
 from parley.sip.message import Request, Response
@@ -22,6 +23,33 @@ from parley.sip.message import Request, Response
 logger = logging.getLogger(__name__)
 
 ELSEWHERE: Final = 'SIP ;cause=200 ;text="Call completed elsewhere"'
+
+OnEvent = Callable[[Response | RpcError | None], None]
+"""Told responses, an error in place of one, and None when nothing more will come."""
+
+
+class Sent(Protocol):
+    """A request that is under way."""
+
+    def cancel(self, reason: str) -> None:
+        """Asks for a CANCEL with the value of a Reason header."""
+
+    def close(self) -> None:
+        """Wants to hear no more of it."""
+
+
+class Sender(Protocol):
+    """What `parley.platform.applications.edges.EdgeSender` does for a fork."""
+
+    async def exchange(self, request: Request, flow: Flow, on_event: OnEvent, *, traceparent: str) -> Sent:
+        """Sends a request and tells every response. Raises RpcError."""
+
+    async def send(self, request: Request, flow: Flow, *, traceparent: str) -> None:
+        """Sends a request that has no answer. Raises RpcError."""
+
+    async def request(self, request: Request, flow: Flow | None, *, traceparent: str) -> Response:
+        """Sends a request and waits for its final response. Raises RpcError."""
+
 
 Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 
@@ -38,12 +66,12 @@ class Accepted:
 class Fork:
     """One invitation."""
 
-    def __init__(self, sender: EdgeSender, spawn: Spawn, traceparent: str) -> None:
+    def __init__(self, sender: Sender, spawn: Spawn, traceparent: str) -> None:
         self._sender = sender
         self._spawn = spawn
         self._traceparent = traceparent
         self._invites: Sequence[tuple[Binding, Request]] = ()
-        self._open: dict[int, SentRequest] = {}
+        self._open: dict[int, Sent] = {}
         self._answered: set[int] = set()
         self._winner: int | None = None
         self._done: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()

@@ -83,8 +83,11 @@ class Pages:
             async with asyncio.timeout(self._config.answer_seconds):
                 result = await asyncio.shield(sending)
         except TimeoutError:
-            entry_id = await self._keep(incoming, message)
-            self._spawn("late message", self._withdraw(message, sending, entry_id))
+            entry_id = None
+            try:
+                entry_id = await self._keep(incoming, message)
+            finally:
+                self._spawn("late message", self._withdraw(message, sending, entry_id))
             return
         await self._answer(incoming, message, result)
 

@@ -32,6 +32,7 @@ from parley.sip.dialog import Dialog
 from parley.sip.gruu import endpoint_of, gruu_instance
 from parley.sip.message import Request, Response, make_response
 from parley.sip.nameaddr import parse_name_addr
+from parley.sip.outbound import option_tags
 from parley.sip.uri import Uri, aor
 from services.messaging.access import AccessRules
 from services.messaging.conversations import OPENED, Conversations, contact
@@ -50,7 +51,7 @@ _SPOKEN = Counter("parley_messaging_spoken_total", "Messages received in session
 OPAQUE: Final = "app:messaging:"
 _ALLOW: Final = "INVITE, ACK, BYE, CANCEL, MESSAGE, INFO, OPTIONS"
 _NOBODY: Final = ("",)
-"""Contacts that no binding has."""
+"""Contacts that no binding has: the front end finds nobody there, and says so in its usual words."""
 _TOPIC_TYPE: Final = "application/xml+conversationinfo"
 
 
@@ -83,7 +84,7 @@ class SessionRequests:
         owner, peer = incoming.user_aor or aor(request.from_.uri), aor(request.uri)
         traceparent = _traceparent(incoming)
         if await self._access.blocked(peer, owner):
-            incoming.proceed(_NOBODY)  # the front end finds nobody there, and says so in its usual words
+            incoming.proceed(_NOBODY)
             return
         devices = await self._registrations.devices(peer, traceparent)
         phones = any(device.mode is Mode.PAGE for device in devices)
@@ -93,15 +94,18 @@ class SessionRequests:
                 incoming.reply(incoming.refused_with)
                 return
         elif clients:
-            incoming.proceed(clients, sorted(FALLBACK) if phones else ())
+            incoming.proceed(clients, sorted(FALLBACK) if phones and not names_endpoint(request.uri) else ())
             return
         elif not phones or names_endpoint(request.uri):
-            incoming.proceed()
+            incoming.proceed(_NOBODY)
             return
         await self._begin(incoming, owner, peer)
 
     async def _begin(self, incoming: Incoming, owner: str, peer: str) -> None:
         request = incoming.request
+        required = sorted(option_tags(request, "Require"))
+        if required:
+            raise MessagingError(420, "Bad Extension", ("Unsupported", ", ".join(required)))
         session_id, tag = token_hex(8), token_hex(6)
         answer = incoming_answer(request, peer, session_id, tag)
         dialog = Dialog.from_request(request, answer)
@@ -171,14 +175,14 @@ class SessionRequests:
         result = await self._delivery.deliver(message, devices, traceparent, phones_first=True)
         _SPOKEN.labels("blocked" if blocked else result.outcome.value).inc()
         incoming.reply(200 if result.outcome is Outcome.DELIVERED else result.status)
-        if result.outcome is Outcome.DELIVERED or blocked:
+        if result.outcome is Outcome.DELIVERED:
             return
+        reason = MessageUndelivered.REASON_REFUSED
         if result.outcome is Outcome.UNREACHABLE:  # the client gives the session up, and begins another one
             await self._conversations.drop(session, "unreachable")
             reason = MessageUndelivered.REASON_UNREACHABLE
-        else:
-            reason = MessageUndelivered.REASON_REFUSED
-        await self._undelivered.tell(message, reason, result.status, traceparent)
+        if not blocked:
+            await self._undelivered.tell(message, reason, result.status, traceparent)
 
     async def _info(self, incoming: Incoming, session: Session) -> None:
         request = incoming.request

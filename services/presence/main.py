@@ -79,7 +79,9 @@ class PresenceService(ShortWorkService):
         watches = Watches(repository, self._users, context.events, context.tasks)
         surface = PresenceSurface(config, repository, self._users, watches, clock)
         context.rpc.add_service(add_PresenceServicer_to_server, surface, "parley.presence.v1.Presence", context.tracer)
-        context.rpc.add_service(add_AccessServicer_to_server, AccessSurface(repository), "parley.presence.v1.Access")
+        context.rpc.add_service(
+            add_AccessServicer_to_server, AccessSurface(repository), "parley.presence.v1.Access", context.tracer
+        )
 
     async def start(self) -> None:
         """Begins to relay, to notify and to sweep."""

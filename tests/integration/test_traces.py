@@ -12,6 +12,7 @@ from parley.platform.telemetry.contract import SPANS, as_markdown, rule_of
 from parley.presence.standard.availability import pidf_of
 from parley.presence.standard.pidf import build_pidf
 from tests.support.jaeger import Jaeger, JaegerSpan
+from tests.support.messages import gone, page, paged, phone
 from tests.support.parley_server import ParleyCluster
 from tests.support.sip_client import SipClient
 from tests.support.waiting import eventually
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, jaeger: Jaeger) -> Iterator[ParleyCluster]:
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoint}
-    running = ParleyCluster(tmp_path_factory.mktemp("traced"), env=env, presences=1)
+    running = ParleyCluster(tmp_path_factory.mktemp("traced"), env=env, presences=1, messagings=1)
     with running.for_module():
         yield running
 
@@ -147,10 +148,12 @@ async def test_a_change_of_presence_is_one_trace_and_each_notification_is_linked
     assert published.status == 200
     alice.answer(await alice.expect("NOTIFY"), 200)
     spans = await trace_of(
-        jaeger, published.call_id, lambda found: {"redis put", "events.publish parley.presence"} <= {s.name for s in found}
+        jaeger,
+        published.call_id,
+        lambda found: {"redis documents", "events.publish parley.presence"} <= {s.name for s in found},
     )
     handled = ["application.handle PUBLISH", "sip.server PUBLISH"]
-    assert path_to_root(spans, "redis put") == ["redis put", *handled]
+    assert path_to_root(spans, "redis documents") == ["redis documents", *handled]
     assert path_to_root(spans, "events.publish parley.presence") == ["events.publish parley.presence", *handled]
     check_contract(spans)
     event_span = next(span for span in spans if span.name == "events.publish parley.presence")
@@ -169,6 +172,46 @@ async def test_a_change_of_presence_is_one_trace_and_each_notification_is_linked
     assert notification is not None
     assert path_to_root(notification, "edge.deliver NOTIFY") == ["edge.deliver NOTIFY", "presence.notify presence"]
     check_contract(notification)
+
+
+async def test_a_message_is_one_trace_and_one_that_was_kept_is_linked(cluster: ParleyCluster, jaeger: Jaeger) -> None:
+    alice, bob = await phone(cluster.ports[0], "alice"), await phone(cluster.ports[1], "bob")
+    sending = asyncio.create_task(alice.ask(page(alice, "bob", b"hello")))
+    await paged(bob)
+    answer = await sending
+    assert answer.status == 200
+
+    def complete(found: list[JaegerSpan]) -> bool:
+        names = {span.name for span in found}
+        return {"edge.deliver MESSAGE", "registrar.lookup", "rpc Check", "sip.server MESSAGE"} <= names
+
+    spans = await trace_of(jaeger, answer.call_id, complete)
+    handled = ["application.handle MESSAGE", "sip.server MESSAGE"]
+    for name in ("edge.deliver MESSAGE", "registrar.lookup", "rpc Check"):
+        assert path_to_root(spans, name) == [name, *handled]
+    assert {"parley-messaging", "parley-registrar", "parley-presence"} <= {span.service for span in spans}
+    check_contract(spans)
+
+    await gone(bob)
+    kept = await alice.ask(page(alice, "bob", b"later"))
+    assert kept.status == 202
+    bob = await phone(cluster.ports[1], "bob")
+    await paged(bob)
+    handling = await trace_of(jaeger, kept.call_id, lambda found: "application.handle MESSAGE" in {s.name for s in found})
+    source = next(span for span in handling if span.name == "application.handle MESSAGE")
+
+    async def look() -> list[JaegerSpan] | None:
+        found = await asyncio.to_thread(jaeger.find, "parley-messaging", {"sip.call_id": kept.call_id})
+        return next(
+            (spans for spans in found if {"messaging.deliver", "edge.deliver MESSAGE"} <= {s.name for s in spans}), None
+        )
+
+    delivery = await eventually(look, timeout=20, what="the delivery's trace")
+    assert delivery is not None
+    assert path_to_root(delivery, "edge.deliver MESSAGE") == ["edge.deliver MESSAGE", "messaging.deliver"]
+    assert any((source.trace_id, source.span_id) in span.links for span in delivery)
+    check_contract(delivery)
+    await gone(alice, bob)
 
 
 def test_the_page_shows_the_contract() -> None:
