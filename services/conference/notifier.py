@@ -1,7 +1,7 @@
 """NOTIFY and BENOTIFY of the event package ``conference``: at most one an interval for each subscription, the newest state.
 
-What changes meanwhile is gathered. Versions of documents are numbers of notifications, so each subscriber sees them rise by
-one (RFC 4575 section 4.4).
+What changes meanwhile is gathered; who it is about is told without delay. Versions of documents are numbers of notifications,
+so each subscriber sees them rise by one (RFC 4575 section 4.4).
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Pending:
     view: bool = False
     since_ms: int = 0
     traceparents: list[str] = field(default_factory=list)
+    urgent: asyncio.Event = field(default_factory=asyncio.Event)
+    """It is about the subscriber, who is told at once: its client shows nothing until it knows that it is in."""
 
     def add(self, changed: ConferenceChanged, traceparent: str) -> None:
         """One change more."""
@@ -84,6 +86,8 @@ class Notifier:
                 pending = self._pending[key] = Pending()
                 self._tasks.once("conference notify", self._flush(name, watcher.id))
             pending.add(changed, event.traceparent)
+            if watcher.dialog.aor in changed.users:
+                pending.urgent.set()
 
     async def _flush(self, name: ConferenceName, watcher_id: str) -> None:
         """Tells what is pending, until nothing is."""
@@ -95,7 +99,7 @@ class Notifier:
                     return
                 self._pending[key] = Pending()
                 await self._tell(name, watcher_id, pending)
-                await asyncio.sleep(self._interval_s)
+                await _pause(self._pending[key].urgent, self._interval_s)
         finally:
             del self._pending[key]
 
@@ -166,3 +170,11 @@ class Notifier:
             await self._repository.remove_watcher(name, watcher_id)
         except StoreError as error:
             logger.info("a subscription ends later: %s", error)
+
+
+async def _pause(urgent: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await urgent.wait()
+    except TimeoutError:
+        pass

@@ -76,7 +76,8 @@ async def test_what_was_acknowledged_is_relayed_when_a_process_dies(cluster: Par
 
         await carol.until("all messages in order", lambda: new(carol) == [*said, "4"], timeout=30)
         await alice.until("the last one", lambda: alice.heard() == [(f"<sip:bob@{DOMAIN}>", "4")])
-        assert [text for _, text in bob.heard()] == said, "who had them does not get them twice"
+        assert new(bob) == said
+        assert len(bob.heard()) <= len(said) + 1, "only the one that was under way may come twice"
 
 
 async def test_a_conference_outlives_its_services_and_the_store(cluster: ParleyCluster) -> None:

@@ -18,6 +18,7 @@ from google.protobuf.message import Message as ProtoMessage
 
 from parley.platform.clock import Clock
 from parley.platform.events.api import DEAD_SUFFIX, PUBLISHED, Event, EventBusError, Handler
+from parley.platform.events.bell import Bell
 from parley.platform.events.codec import decode, headers_of, partition_of
 from parley.platform.events.handling import handle
 from parley.platform.store.client import Store
@@ -62,6 +63,7 @@ class RedisStreamsBus:
         self._clock = clock
         self._retention = retention
         self._subscriptions: list[_Tail | _Member] = []
+        self._bell = Bell(store, self._rung)
 
     async def start(self) -> None:
         """Nothing to do: the store connects by itself."""
@@ -71,6 +73,11 @@ class RedisStreamsBus:
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
             await subscription.stop()
+        await self._bell.stop()
+
+    def _rung(self, topic: str) -> None:
+        for subscription in self._subscriptions:
+            subscription.wake(topic)
 
     async def publish(self, topic: str, key: str, message: ProtoMessage, *, traceparent: str = "") -> None:
         """Adds an event to its partition. Raises EventBusError."""
@@ -92,6 +99,7 @@ class RedisStreamsBus:
             raise EventBusError(f"the event could not be published: {error}") from None
         PUBLISHED.labels(topic, "ok").inc()
         span.end()
+        self._bell.ring(topic)
 
     def subscribe(
         self, topic: str, message_type: type[ProtoMessage], handler: Handler, *, group: str | None = None
@@ -103,6 +111,7 @@ class RedisStreamsBus:
         else:
             subscription = _Member(self, topic, message_type, handler, group)
         self._subscriptions.append(subscription)
+        self._bell.listen()
         return subscription
 
     def forget(self, subscription: object) -> None:
@@ -141,6 +150,11 @@ class _Reader:
         """See `parley.platform.events.api.Subscription`."""
         await self._began.wait()
 
+    def wake(self, topic: str) -> None:
+        """Something was published in a topic."""
+        if topic == self._topic:
+            self._wake.set()
+
     async def stop(self) -> None:
         """Ends the tasks."""
         tasks = [*self._tasks, *self._busy.values()]
@@ -159,10 +173,10 @@ class _Reader:
                 found, pause = False, _AWAY_S
             else:
                 pause = _IDLE_S if found else min(pause * 1.5, _IDLE_MAX_S)
-            self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
+            self._wake.clear()
 
     async def _poll(self) -> bool:
         """Reads the partitions that nothing is being handled of; whether there was anything."""

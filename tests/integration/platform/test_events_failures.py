@@ -272,6 +272,25 @@ async def test_slow_handler_keeps_its_partition(valkey: Valkey, topic: str, monk
 
 
 @pytest.mark.valkey
+async def test_a_member_hears_of_an_event_before_it_looks_by_itself(
+    valkey: Valkey, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_IDLE_S", "_IDLE_MAX_S"):
+        monkeypatch.setattr(redis_streams, name, 60.0)
+    here, there = Buses("redis", valkey.url), Buses("redis", valkey.url)
+    try:
+        listener = Listener()
+        subscription = there().subscribe(topic, CallChanged, listener, group="g")
+        await subscription.ready()
+        publisher = here()
+        for number in range(3):
+            await publisher.publish(topic, "key", CallChanged(call_id=f"{number}"))
+            await all_of([listener], number + 1)
+    finally:
+        await here.stop()
+        await there.stop()
+
+
 async def test_group_that_was_lost_with_its_data_is_made_again(valkey: Valkey, topic: str) -> None:
     buses, listener = Buses("redis", valkey.url), Listener()
     bus = buses()
