@@ -1,7 +1,7 @@
 """NOTIFY and BENOTIFY of the event package ``conference``: at most one an interval for each subscription, the newest state.
 
-What changes meanwhile is gathered; who it is about is told without delay. Versions of documents are numbers of notifications,
-so each subscriber sees them rise by one (RFC 4575 section 4.4).
+What changes meanwhile is gathered; who it is about is told without delay. Versions of documents are the numbers of the
+notifications, so each subscriber sees them rise by one (RFC 4575 section 4.4).
 """
 
 from __future__ import annotations
