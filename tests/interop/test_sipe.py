@@ -27,6 +27,7 @@ SCENARIOS: tuple[str, ...] = (
     "call",
     "call-rejected",
     "group-im",
+    "two-clients",
 )
 """Those of ``sipe/acceptance.py --list`` that Parley is to pass."""
 

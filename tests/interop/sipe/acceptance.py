@@ -268,6 +268,49 @@ def group_im(bench: Bench) -> None:
     alice.expect("chat-user-left", PROMPT, user=carol.uri)
 
 
+def two_clients(bench: Bench) -> None:
+    """Alice signs in at two machines: messages and calls reach both and one answers; one leaves, the other is left right."""
+    bob = bench.client("bob", tone_hz=880)
+    first, second = (bench.client("alice", host=host, tone_hz=440) for host in ("alice-desk", "alice-home"))
+    for client in (bob, first, second):
+        client.expect("signed-on", PROMPT)
+    time.sleep(1)
+    befriend(bob, first)
+    online_as(bob, first, "available")
+    second.command("set_status", status="busy")
+    online_as(bob, first, "busy")
+    second.command("set_status", status="available")
+    online_as(bob, first, "available")
+
+    bob.command("send_im", to=first.uri, text="to one of you")
+    # A client that knows of another one of its user waits ten seconds before it takes an invitation.
+    taken = [one for one, wait in ((first, 14), (second, 2)) if any(r.get("event") == "im" for r in one.drain(wait))]
+    if len(taken) != 1:
+        raise Missing(f"{len(taken)} clients of alice show a message for her")
+    taken[0].command("send_im", to=bob.uri, text="here I am")
+    bob.expect("im", PROMPT, **{"from": first.uri, "text": lambda text: text.strip() == "here I am"})
+
+    bob.command("call", to=first.uri)
+    for one in (first, second):
+        one.expect("incoming-call", CALL, **{"with": bob.uri})
+    second.command("accept_call")
+    first.expect("call-ended", CALL)
+    heard(second, 880)
+    heard(bob, 440)
+    online_as(bob, first, "busy")
+    bob.command("hangup")
+    second.expect("call-ended", PROMPT)
+
+    second.stop()
+    online_as(bob, first, "available")
+    bob.command("call", to=first.uri)
+    first.expect("incoming-call", CALL, **{"with": bob.uri})
+    first.command("reject_call")
+    bob.expect("call-ended", CALL)
+    first.stop()
+    online_as(bob, first, "offline")
+
+
 def search(bench: Bench) -> None:
     """Directory search finds a user by name.
 
@@ -310,7 +353,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     scenario.__name__.replace("_", "-"): scenario
     for scenario in (
         sign_in, wrong_password, contacts, presence, im, im_offline, im_phone, im_from_phone,
-        typing, group_im, search, call, call_rejected,
+        typing, group_im, search, call, call_rejected, two_clients,
     )
 }  # fmt: skip
 

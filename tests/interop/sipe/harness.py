@@ -54,6 +54,7 @@ class Client:
     """One user's client in a process of its own; its events can be awaited.
 
     Members of its configuration are given as keywords. ``log`` is the file for what SIPE logs, every SIP message included.
+    ``host`` is the name of the machine that the client sees, by which SIPE tells its endpoints apart; it needs root.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Client:
         login: str | None = None,
         password: str = "Secret-1",
         log: Path | None = None,
+        host: str = "",
         **config: Any,
     ) -> None:
         self.name = user
@@ -83,10 +85,11 @@ class Client:
         self._folder = tempfile.TemporaryDirectory(prefix="sipe-")
         path = Path(self._folder.name) / "config.json"
         path.write_text(json.dumps(content))
+        command: list[str | Path] = [HERE / "run-client", path]
+        if host:
+            command = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host, *command]
         with Path(log or os.devnull).open("wb") as stderr:
-            self._process = subprocess.Popen(
-                [HERE / "run-client", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
