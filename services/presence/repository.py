@@ -22,7 +22,7 @@ from parley.proto.events.v1.presence_pb2 import ContactChanged, PresenceChanged,
 from parley.proto.presence.v1 import state_pb2 as pb
 from parley.proto.sip.v1.message_pb2 import Flow
 from services.presence import keys
-from services.presence.packages import LISTS, PRESENCE, WATCHERS, indexed_under
+from services.presence.packages import LISTS, PRESENCE, ROAMING_CONTACTS, WATCHERS, indexed_under
 
 PRESENCE_TOPIC: Final = "parley.presence"
 CONTACTS_TOPIC: Final = "parley.contacts"
@@ -122,6 +122,14 @@ class PresenceRepository:
     async def count_subscriptions(self, watcher: str) -> int:
         """How many a user has. Raises StoreError."""
         return int(await self._store.execute("HLEN", keys.subscriptions_key(watcher))) // 2
+
+    async def versions(self, subscription: pb.Subscription) -> dict[str, int]:
+        """The versions of what a subscription is told of, by address of record; 0 for none. Raises StoreError."""
+        key_of = keys.contacts_key if subscription.event == ROAMING_CONTACTS else keys.presentity_key
+        aors = list(subscription.resources)
+        replies = await self._store.pipeline([["HGET", key_of(aor), "v"] for aor in aors])
+        _raise_first(replies)
+        return {aor: int(reply or 0) for aor, reply in zip(aors, replies, strict=True)}
 
     async def count_watchers(self, target: str) -> int:
         """How many subscriptions there are to a user. Raises StoreError."""

@@ -1,8 +1,8 @@
 """SUBSCRIBE (RFC 6665; MS-SIP section 3.4): who wants to know what, for how long, and the first answer.
 
 Communicator has one subscription of a kind for each endpoint, whatever dialog it comes in; a standard phone one for each
-dialog. The first document goes in the 200 where the client takes it there. A subscription is kept before the state is read
-that it is told first, so that no change falls between the two.
+dialog. The first document goes in the 200 where the client takes it there, and no notification before it; what changed while
+it was made is told right after it. Others are sent a NOTIFY, made when the subscription is kept already.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.presence.notifier import Notifier, contact_of
 from services.presence.packages import LISTED, OWN_EVENTS, PRESENCE, PROVISIONING
 from services.presence.repository import PresenceRepository
 from services.presence.users import Users
-from services.presence.views import EMPTY, Document
+from services.presence.views import EMPTY, Changes, Document, all_categories
 from services.presence.wishes import Choice, Wish, subscription_id, wish_of
 
 
@@ -88,19 +88,29 @@ class Subscriptions:
         subscription = await self._made(incoming, wish, known)
         here = set(subscription.resources)
         gone = [uri for uri in before if uri not in here]
-        in_dialog = known is not None and incoming.request.to_tag is not None
-        first = 1 if wish.piggyback and not in_dialog else None
-        await self._repository.keep(subscription, gone=gone, first=first, traceparent=_trace(incoming))
-        states = await self._note_subscribers(subscription, incoming) if subscription.event == PRESENCE else {}
-        if wish.piggyback:
-            number = first or await self._repository.next_number(subscription)
-            made = await self._documents.make(subscription, Pending(full=True, states=states), number - 1)
-            self._answer(incoming, wish, subscription, made.document, wish.expires_s, number)
-            if made.rest:
-                self._notifier.tell(subscription, Pending(made.rest))
-        else:
+        states, seen = await self._watched(subscription, incoming)
+        if not wish.piggyback:
+            await self._repository.keep(subscription, gone=gone, traceparent=_trace(incoming))
             self._answer(incoming, wish, subscription, EMPTY, wish.expires_s)
             self._notifier.begin(subscription, _trace(incoming))
+            return
+        in_dialog = known is not None and incoming.request.to_tag is not None
+        number = await self._repository.next_number(subscription) if in_dialog else 1
+        made = await self._documents.make(subscription, Pending(full=True, states=states), number - 1)
+        first = None if in_dialog else 1
+        await self._repository.keep(subscription, gone=gone, first=first, traceparent=_trace(incoming))
+        self._answer(incoming, wish, subscription, made.document, wish.expires_s, number)
+        await self._tell_missed(subscription, seen, made.rest)
+
+    async def _tell_missed(self, subscription: pb.Subscription, seen: dict[str, int], rest: dict[str, Changes]) -> None:
+        """Tells what changed after it was read and before the subscription was kept, and what had no room."""
+        now = await self._repository.versions(subscription)
+        missed = [aor for aor, version in now.items() if version != seen.get(aor, version)]
+        if missed and not subscription.list:
+            self._notifier.tell(subscription, Pending(full=True))
+        elif missed or rest:
+            changes = {aor: Changes(set(all_categories(subscription)), calls=True) for aor in missed}
+            self._notifier.tell(subscription, Pending(rest | changes))
 
     async def _made(self, incoming: Incoming, wish: Wish, known: pb.Subscription | None) -> pb.Subscription:
         """The subscription as it is after the request. Raises PresenceError when it is refused."""
@@ -125,18 +135,26 @@ class Subscriptions:
                 raise PresenceError("the user does not want that", 403)
         return made
 
-    async def _note_subscribers(self, subscription: pb.Subscription, incoming: Incoming) -> dict[str, pb.Presentity]:
-        """Tells users once that somebody watches them; the states of all of them."""
-        resources = list(subscription.resources)
-        states = await self._users.named(await self._repository.presentities(resources))
-        user = bare(subscription.watcher)
-        for state in states:
-            if state.address != subscription.watcher and not any(one.user == user for one in state.subscribers):
-                await self._note_subscriber(state.address, subscription.watcher, incoming)
-        return dict(zip(resources, states, strict=True))
+    async def _watched(
+        self, subscription: pb.Subscription, incoming: Incoming
+    ) -> tuple[dict[str, pb.Presentity], dict[str, int]]:
+        """The states of those who are watched, where they are at hand, and their versions. They learn who watches them."""
+        if subscription.event != PRESENCE:
+            return {}, await self._repository.versions(subscription)
+        aors = list(subscription.resources)
+        found = dict(zip(aors, await self._repository.versioned(aors), strict=True))
+        noted = [aor for aor, (state, _) in found.items() if await self._note_subscriber(state, subscription, incoming)]
+        if noted:
+            found.update(zip(noted, await self._repository.versioned(noted), strict=True))
+        states = await self._users.named([state for state, _ in found.values()])
+        return dict(zip(found, states, strict=True)), {aor: version for aor, (_, version) in found.items()}
 
-    async def _note_subscriber(self, aor: str, watcher: str, incoming: Incoming) -> None:
+    async def _note_subscriber(self, state: pb.Presentity, subscription: pb.Subscription, incoming: Incoming) -> bool:
+        """Tells a user once that somebody watches; whether that was now."""
+        aor, watcher = state.address, subscription.watcher
         user = bare(watcher)
+        if aor == watcher or any(one.user == user for one in state.subscribers) or await self._users.name_of(aor) is None:
+            return False
         name, kind = incoming.user_name or user, relation(watcher, aor)
 
         def add(current: pb.Presentity) -> tuple[None, PresenceChanged | None]:
@@ -145,8 +163,8 @@ class Subscriptions:
             current.subscribers.add(user=user, display_name=name, type=kind)
             return None, PresenceChanged(aor=current.address, at_ms=int(self._clock.wall() * 1000), subscribers=[user])
 
-        if await self._users.name_of(aor) is not None:
-            await self._repository.change(aor, add, _trace(incoming))
+        await self._repository.change(aor, add, _trace(incoming))
+        return True
 
     # Answers
 

@@ -15,6 +15,7 @@ from tests.support.jaeger import Jaeger, JaegerSpan
 from tests.support.messages import gone, page, paged, phone
 from tests.support.parley_server import ParleyCluster
 from tests.support.sip_client import SipClient
+from tests.support.subscriber import Subscriber
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.jaeger, pytest.mark.valkey]
@@ -212,6 +213,32 @@ async def test_a_message_is_one_trace_and_one_that_was_kept_is_linked(cluster: P
     assert any((source.trace_id, source.span_id) in span.links for span in delivery)
     check_contract(delivery)
     await gone(alice, bob)
+
+
+async def test_who_begins_to_watch_is_one_trace_and_the_user_is_told_in_one_linked_to_it(
+    cluster: ParleyCluster, jaeger: Jaeger
+) -> None:
+    carol = await Subscriber("carol").connect(cluster.ports[0]["udp"])
+    bob = await Subscriber("bob").connect(cluster.ports[1]["udp"])
+    watchers = await carol.subscribe("presence.winfo")
+    await watchers.notify()
+    watching = await bob.subscribe("presence", "carol")
+    await watchers.notify()
+    publish = "events.publish parley.watchers"
+    spans = await trace_of(jaeger, watching.call_id, lambda found: publish in {span.name for span in found})
+    assert path_to_root(spans, publish) == [publish, "application.handle SUBSCRIBE", "sip.server SUBSCRIBE"]
+    check_contract(spans)
+    event_span = next(span for span in spans if span.name == publish)
+
+    async def look() -> list[JaegerSpan] | None:
+        found = await asyncio.to_thread(jaeger.find, "parley-presence", {"sip.call_id": watchers.call_id})
+        told = [trace for trace in found if any(span.name == "presence.notify presence.winfo" for span in trace)]
+        linked = [t for t in told if any((event_span.trace_id, event_span.span_id) in span.links for span in t)]
+        return linked[0] if linked else None
+
+    notification = await eventually(look, timeout=20, what="a notification that is linked to the event")
+    assert notification is not None
+    check_contract(notification)
 
 
 def test_the_page_shows_the_contract() -> None:
