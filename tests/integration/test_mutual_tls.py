@@ -13,6 +13,7 @@ from parley.proto.addressbook.v1.addressbook_pb2 import ListUsersRequest
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
 from tests.support.parley_server import ParleyCluster
 from tests.support.sip_client import SipClient
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.valkey
 
@@ -37,10 +38,16 @@ async def test_services_trust_each_other_by_certificate(tmp_path: Path) -> None:
         "certificate": str(files.certificate), "key": str(files.key), "ca": str(authority.certificate),
         "server_name": "parley.internal",
     }  # fmt: skip
-    async with ParleyCluster(tmp_path, front_ends=1, registrars=1, rpc={"tls": tls}) as cluster:
+    async with ParleyCluster(tmp_path, front_ends=1, registrars=1, presences=1, rpc={"tls": tls}) as cluster:
         alice = await SipClient("alice").connect(cluster.ports[0]["udp"])
         assert (await alice.register()).status == 200
         assert await list_users(cluster.book_target, credentials(authority.certificate, files)) == 3
+
+        async def available() -> bool:
+            shown = await cluster.presences[0].parley("--json", "presence", "show", "alice@example.test")
+            return '"availability": 3500' in shown.stdout
+
+        await eventually(available)
         stranger = DevelopmentCa(tmp_path / "elsewhere").issue("service", ["parley.internal"])
         for shown in (None, stranger):
             with pytest.raises(grpc.aio.AioRpcError) as refused:

@@ -230,7 +230,7 @@ class ShowPresenceResponse(_message.Message):
     subscriptions: _builtins.int
     """Subscriptions that the user has made."""
     watchers: _builtins.int
-    """Subscriptions of others, and of the user's own endpoints, to the user."""
+    """Subscriptions to the presence of the user."""
     contacts: _builtins.int
     @_builtins.property
     def state(self) -> Global___UserState: ...
