@@ -109,12 +109,11 @@ async def _measure(
     arrivals = Arrivals()
     publisher = await Phone(WATCHED, PASSWORD, arrivals.arrived).connect(server.ports("udp")[0])
     tag = (await _publish(publisher, 15_500, ""))[1]
-    await watch(server, arrivals, count)
-    await asyncio.sleep(2)  # what the subscriptions brought along
     pids = server.pids()
-    idle = cpu_seconds(pids)
-    await asyncio.sleep(_IDLE_S)
-    idle = (cpu_seconds(pids) - idle) / _IDLE_S
+    await asyncio.sleep(2)
+    idle = await _rate(pids, _IDLE_S)
+    await watch(server, arrivals, count)
+    await _settled(pids, idle)
     delays: list[float] = []
     last: list[float] = []
     missing = more = 0
@@ -137,6 +136,20 @@ async def _measure(
          f"{max(last, default=0) * 1e3:.0f}", f"{cost:.0f}", str(missing), str(more)]
     )  # fmt: skip
     return cost
+
+
+async def _rate(pids: set[int], seconds: float) -> float:
+    """CPU seconds a second that processes take."""
+    before = cpu_seconds(pids)
+    await asyncio.sleep(seconds)
+    return (cpu_seconds(pids) - before) / seconds
+
+
+async def _settled(pids: set[int], idle: float) -> None:
+    """Returns when what the subscriptions brought along is done."""
+    until = time.monotonic() + _PATIENCE_S
+    while await _rate(pids, 1) > 1.2 * idle + 0.02 and time.monotonic() < until:
+        pass
 
 
 async def _publish(phone: Phone, availability: int, tag: str) -> tuple[float, str]:
