@@ -21,6 +21,12 @@ _MIN_BITS: Final = 2048
 _MAX_BITS: Final = 4096
 _CLOCK_SKEW: Final = datetime.timedelta(minutes=15)
 
+UNREADABLE: Final = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+"""What is raised for DER that is no certificate or request, or a strange one."""
+
 CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -39,7 +45,7 @@ def parse_request(der: bytes) -> rsa.RSAPublicKey:
         request = x509.load_der_x509_csr(der)
         key = request.public_key()
         proved = request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
+    except (*UNREADABLE, InvalidSignature):
         raise CertificateError("the request is no PKCS#10 that can be read") from None
     if not isinstance(key, rsa.RSAPublicKey) or not _MIN_BITS <= key.key_size <= _MAX_BITS:
         raise CertificateError(f"the key must be RSA of {_MIN_BITS} to {_MAX_BITS} bits")
@@ -74,7 +80,7 @@ def address_of(der: bytes) -> str:
         certificate = x509.load_der_x509_certificate(der)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except (ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (*UNREADABLE, x509.ExtensionNotFound):
         raise CertificateError("the certificate names no user") from None
     if len(uris) != 1 or not uris[0].startswith("sip:"):
         raise CertificateError("the certificate names no user")

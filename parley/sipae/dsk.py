@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
+from parley.sipae.certificates import UNREADABLE
+
 SCHEME: Final = "TLS-DSK"
 MAX_FLIGHT: Final = 16_384
 """Most bytes that a client may send in one step: a certificate with its chain, and little else."""
@@ -118,7 +120,7 @@ class DskHandshake:
         connection = self._connection
         try:
             certificate = connection.get_peer_certificate(as_cryptography=True)
-        except ValueError:
+        except UNREADABLE:
             certificate = None
         if certificate is None:
             raise DskError("the client's certificate cannot be read")

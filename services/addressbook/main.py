@@ -53,7 +53,9 @@ class AddressBookService(ShortWorkService):
         self._surface = AddressBookSurface(
             self.config, repository, vault, context.clock, context.tracer, self._relay.wake, certificates, issuer
         )
-        context.rpc.add_service(add_AddressBookServicer_to_server, self._surface, "parley.addressbook.v1.AddressBook")
+        context.rpc.add_service(
+            add_AddressBookServicer_to_server, self._surface, "parley.addressbook.v1.AddressBook", context.tracer
+        )
 
     async def start(self) -> None:
         """Begins to relay events, and makes the demo users if wanted."""

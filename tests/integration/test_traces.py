@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 from parley.platform.telemetry.contract import SPANS, as_markdown, rule_of
 from parley.presence.standard.availability import pidf_of
 from parley.presence.standard.pidf import build_pidf
+from services.web.routes import CERTIFICATE_ENTRY, TICKET_ENTRY
 from tests.support.jaeger import Jaeger, JaegerSpan
 from tests.support.messages import gone, page, paged, phone
 from tests.support.parley_server import ParleyCluster
 from tests.support.sip_client import SipClient
 from tests.support.subscriber import Subscriber
 from tests.support.waiting import eventually
+from tests.support.web_client import WebClient
 
 pytestmark = [pytest.mark.jaeger, pytest.mark.valkey]
 
@@ -26,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, jaeger: Jaeger) -> Iterator[ParleyCluster]:
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoint}
-    running = ParleyCluster(tmp_path_factory.mktemp("traced"), env=env, presences=1, messagings=1)
+    running = ParleyCluster(tmp_path_factory.mktemp("traced"), env=env, presences=1, messagings=1, webs=1)
     with running.for_module():
         yield running
 
@@ -239,6 +242,30 @@ async def test_who_begins_to_watch_is_one_trace_and_the_user_is_told_in_one_link
     notification = await eventually(look, timeout=20, what="a notification that is linked to the event")
     assert notification is not None
     check_contract(notification)
+
+
+async def test_a_certificate_is_one_trace_for_the_ticket_and_one_for_itself(cluster: ParleyCluster, jaeger: Jaeger) -> None:
+    async with WebClient(cluster.web_urls[0], cluster.web_ca_file(0), "alice") as alice:
+        await alice.provision(now=time.time())
+    for entry, below in ((TICKET_ENTRY, "addressbook.credentials"), (CERTIFICATE_ENTRY, "rpc IssueCertificate")):
+        name = f"http POST {entry}"
+        spans = await web_trace(jaeger, name, below)
+        assert path_to_root(spans, below) == [below, name]
+        assert {span.service for span in spans} == {"parley-web", "parley-addressbook"}
+        assert {span.tags["http.response.status_code"] for span in spans if span.name == name} == {200}
+        check_contract(spans)
+
+
+async def web_trace(jaeger: Jaeger, name: str, below: str) -> list[JaegerSpan]:
+    """The trace of a request over HTTP that was answered well."""
+
+    async def look() -> list[JaegerSpan] | None:
+        found = await asyncio.to_thread(jaeger.find, "parley-web", {"http.response.status_code": "200"})
+        return next((spans for spans in found if {name, below} <= {span.name for span in spans}), None)
+
+    spans = await eventually(look, timeout=20, what=f"the trace of {name}")
+    assert spans is not None
+    return spans
 
 
 def test_the_page_shows_the_contract() -> None:

@@ -7,6 +7,7 @@ import json
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from services.web.routes import CERTIFICATE_ENTRY, CERTIFICATES, TICKET_ENTRY, T
 from tests.integration.test_bad_input import metric
 from tests.support.dsk import certificate_request, rsa_key
 from tests.support.parley_server import DOMAIN, ParleyServer
+from tests.support.waiting import eventually
 from tests.support.web_client import Refused, WebClient, basic
 
 pytestmark = pytest.mark.valkey
@@ -173,10 +175,24 @@ async def test_slow_and_silent_connections_are_closed(server: ParleyServer) -> N
         await asyncio.wait_for(writer.wait_closed(), 5)
 
 
-async def test_many_failures_are_refused_for_a_while(tmp_path: Path) -> None:
-    server = ParleyServer(tmp_path, config={"web": {"limits": {"failures_per_source": 2}}})
+async def test_many_failures_and_connections_are_refused(tmp_path: Path) -> None:
+    limits = {"failures_per_source": 2, "connections_per_address": 3}
+    server = ParleyServer(tmp_path, config={"web": {"limits": limits}})
     try:
         await server.start()
+        context = ssl.create_default_context(cafile=str(server.ca_file))
+        host, port = server.web_url.removeprefix("https://").split(":")
+        opened = [await asyncio.open_connection(host, int(port), ssl=context) for _ in range(5)]
+
+        async def dropped() -> bool:
+            return await metric(server, 'parley_web_limited_total{limit="connections_per_address"}') == 2
+
+        await eventually(dropped)
+        assert await metric(server, "parley_web_connections") >= 3
+        for _, writer in opened:
+            writer.close()
+            with suppress(ConnectionError):
+                await asyncio.wait_for(writer.wait_closed(), 5)
         async with client(server, "alice", "Wrong-1") as somebody:
             for _ in range(2):
                 with pytest.raises(Refused, match="401"):

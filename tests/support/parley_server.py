@@ -177,7 +177,7 @@ class ParleyCluster:
         self, folder: Path, *, front_ends: int = 2, registrars: int = 2, frontend: dict[str, Any] | None = None,
         platform: dict[str, Any] | None = None, registrar: dict[str, Any] | None = None, env: dict[str, str] | None = None,
         targets: dict[str, str] | None = None, rpc: dict[str, Any] | None = None, presences: int = 0,
-        conferences: int = 0, messagings: int = 0, presence: dict[str, Any] | None = None,
+        conferences: int = 0, messagings: int = 0, presence: dict[str, Any] | None = None, webs: int = 0,
     ) -> None:  # fmt: skip
         """``targets``: addresses of further services, applications of a test among them; ``rpc``: more of platform.rpc."""
         self.valkey = Valkey(folder / "valkey")
@@ -222,6 +222,9 @@ class ParleyCluster:
             node(f"messaging{i}", "messaging", port, messaging={"sign_in_seconds": 0.1, "retry_seconds": 1.0})
             for i, port in enumerate(messaging_ports)
         ]
+        web_ports = [free_port() for _ in range(webs)]
+        self.web_urls = [f"https://127.0.0.1:{port}" for port in web_ports]
+        self.webs = [node(f"web{i}", "web", free_port(), web={"port": port}) for i, port in enumerate(web_ports)]
         self.ports = [frontend_ports() for _ in range(front_ends)]
         self.front_ends = [
             node(
@@ -236,7 +239,8 @@ class ParleyCluster:
     def nodes(self) -> list[Node]:
         """All processes but Valkey."""
         return [
-            self.book, *self.registrars, *self.presences, *self.conferences, *self.messagings, *self.front_ends,
+            self.book, *self.registrars, *self.presences, *self.conferences, *self.messagings, *self.webs,
+            *self.front_ends,
         ]  # fmt: skip
 
     def pids(self) -> set[int]:
@@ -247,6 +251,10 @@ class ParleyCluster:
     def ca_file(self, index: int) -> Path:
         """The development CA of a front end."""
         return self.front_ends[index].folder / "tls" / "ca.pem"
+
+    def web_ca_file(self, index: int) -> Path:
+        """The development CA of a process of the web services."""
+        return self.webs[index].folder / "tls" / "ca.pem"
 
     def uri(self, index: int, transport: str) -> str:
         """A front end as a softphone's outbound proxy."""

@@ -71,7 +71,14 @@ def test_any_bytes_are_a_request_or_refused(other: bytes, at: int) -> None:
     assert key.key_size >= 2048
 
 
-@pytest.mark.parametrize("der", [b"", b"\x30\x00", self_signed(rsa_key(), "alice").public_bytes(Encoding.DER)])
+@pytest.mark.parametrize(
+    "der",
+    [
+        b"", b"\x30\x00", self_signed(rsa_key(), "alice").public_bytes(Encoding.DER),
+        issued().public_bytes(Encoding.DER).replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020133"), 1),
+    ],
+    ids=["nothing", "empty", "no names", "of version 52"],
+)  # fmt: skip
 def test_certificates_that_name_nobody(der: bytes) -> None:
     with pytest.raises(CertificateError, match="names no user"):
         address_of(der)
