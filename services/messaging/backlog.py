@@ -63,9 +63,9 @@ class Backlog:
         self._running: dict[str, bool] = {}
 
     async def on_registration_changed(self, event: Event) -> None:
-        """Handler of the topic ``parley.registrations``."""
+        """Handler of the topic ``parley.registrations``. Raises StoreError: the event comes again."""
         changed: RegistrationChanged = event.message
-        if changed.kind == RegistrationChanged.KIND_REGISTERED:
+        if changed.kind == RegistrationChanged.KIND_REGISTERED and await self._mailbox.count(changed.aor):
             self.look_soon(changed.aor)
 
     def look_soon(self, aor: str) -> None:

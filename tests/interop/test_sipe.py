@@ -106,7 +106,7 @@ def test_without_a_ticket_it_takes_ntlm(with_kerberos: ParleyServer, tmp_path: P
 @pytest.fixture(scope="module")
 def balanced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balancer]:
     """Two front ends behind one port; every second client is at the other one."""
-    cluster = ParleyCluster(tmp_path_factory.mktemp("cluster"), presences=2, conferences=2)
+    cluster = ParleyCluster(tmp_path_factory.mktemp("cluster"), presences=2, conferences=2, messagings=1)
     with cluster.for_module(), Balancer([ports["tls"] for ports in cluster.ports]) as balancer:
         yield balancer
 

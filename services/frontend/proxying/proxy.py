@@ -18,7 +18,6 @@ from parley.platform.clock import Clock
 from parley.platform.rpc.errors import RpcError, sip_status
 from parley.platform.telemetry.tracing import Tracer
 from parley.proto.registrar.v1.registrar_pb2 import Binding
-from parley.proto.sip.v1.application_pb2 import Proceed
 from parley.sip.errors import SipError, SipParseError
 from parley.sip.flowtoken import FlowToken
 from parley.sip.gruu import endpoint_of, endpoint_token, gruu_instance, instance_of_epid
@@ -35,6 +34,7 @@ from services.frontend.flows import Flow, Flows
 from services.frontend.proxying.branches import Branch, DeadBranch, FlowRef, LocalBranch, LocalBranches
 from services.frontend.proxying.context import Plan, ProxiedRequest
 from services.frontend.proxying.driver import Driver
+from services.frontend.proxying.handover import Handover
 from services.frontend.proxying.identity import assert_identity
 from services.frontend.proxying.peers import PeerEdges
 from services.frontend.proxying.targets import flow_of, targets_of
@@ -99,6 +99,7 @@ class ProxyCore:
         self._tracer = tracer
         self._spawn = spawn
         self._applications = applications
+        self._handover = Handover(applications, self._in_background, self._past_applications)
         self._outside = outside
         self._answer_here = answer_here
         self._names = Branches(loops)
@@ -258,46 +259,26 @@ class ProxyCore:
             logger.exception("a request failed", extra={"call_id": proxied.request.call_id})
             proxied.refuse(500)
 
+    def _in_background(self, name: str, proxied: ProxiedRequest, work: Coroutine[Any, Any, None]) -> None:
+        self._spawn(name, self._guarded(proxied, work))
+
+    async def _past_applications(self, proxied: ProxiedRequest, who: Identity, contacts: frozenset[str]) -> None:
+        route = self._table.past_applications(proxied.request.uri)
+        if route.destination is Destination.USER:
+            await self._to_user(proxied, route.aor, contacts)
+        else:
+            await self._go(proxied, route, who)
+
     async def _go(self, proxied: ProxiedRequest, route: Route, who: Identity) -> None:
         destination = route.destination
         if destination is Destination.SERVER:
             proxied.respond(self._answer_here(proxied.request, proxied.flow))
         elif destination is Destination.APPLICATION:
-            await self._to_application(proxied, route.application, who)
+            await self._handover.send(proxied, route.application, who)
         elif destination is Destination.OUTSIDE:
             await self._outside.send(proxied, who, self._plan(proxied, record=False))
         else:
             await self._to_user(proxied, route.aor)
-
-    # To an application, and past it
-
-    async def _to_application(self, proxied: ProxiedRequest, application: str, who: Identity, refused_with: int = 0) -> None:
-        def proceed(wish: Proceed) -> None:
-            self._spawn("proceed", self._guarded(proxied, self._past(proxied, application, who, wish)))
-
-        await self._applications.send(proxied, application, who, proceed, refused_with=refused_with)
-
-    async def _past(self, proxied: ProxiedRequest, application: str, who: Identity, wish: Proceed) -> None:
-        """The application lets a request proceed; what the endpoints refuse may come back to it once."""
-
-        def on_refused(response: Response) -> bool:
-            if response.status not in wish.fallback:
-                return False
-            plan = proxied.plan
-            if plan is not None and plan.on_forwarded is not None:
-                plan.on_forwarded(response)  # as a call it is over: what the application makes of it is none
-                plan.on_forwarded = None
-            again = self._to_application(proxied, application, who, response.status)
-            self._spawn("fallback", self._guarded(proxied, again))
-            return True
-
-        if wish.fallback:
-            proxied.on_refused = on_refused
-        route = self._table.past_applications(proxied.request.uri)
-        if route.destination is Destination.USER:
-            await self._to_user(proxied, route.aor, frozenset(wish.contacts))
-        else:
-            await self._go(proxied, route, who)
 
     # To a user
 

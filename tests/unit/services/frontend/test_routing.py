@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parley.sip.uri import parse_uri
-from services.frontend.routing import Destination, RouteRow, RoutingTable
+from services.frontend.routing import APPLICATION_ROWS, Destination, RouteRow, RoutingTable
 
 TABLE = RoutingTable(
     ["example.test", "Other.Test"],
@@ -43,3 +43,36 @@ TABLE = RoutingTable(
 def test_route(method: str, event: str, uri: str, destination: Destination, application: str, aor: str) -> None:
     route = TABLE.route(method, event, parse_uri(uri), frozenset({"127.0.0.1"}))
     assert (route.destination, route.application, route.aor) == (destination, application, aor)
+
+
+MESSAGES = RoutingTable(["example.test"], APPLICATION_ROWS)
+
+
+@pytest.mark.parametrize(
+    ("method", "uri", "messages", "application"),
+    [
+        ("MESSAGE", "sip:bob@example.test", False, "messaging"),
+        ("MESSAGE", "sip:bob@elsewhere.test", False, ""),
+        ("MESSAGE", "sip:example.test", False, ""),
+        ("INVITE", "sip:bob@example.test", True, "messaging"),
+        ("INVITE", "sip:bob@example.test", False, ""),
+        ("INVITE", "sip:bob@elsewhere.test", True, ""),
+        ("INVITE", "sip:bob@example.test;opaque=app:conf:focus:id:1", True, "conference"),
+        ("BYE", "sip:bob@example.test;opaque=app:messaging:1", False, "messaging"),
+    ],
+)
+def test_messages_go_to_their_service(method: str, uri: str, messages: bool, application: str) -> None:
+    assert MESSAGES.route(method, "", parse_uri(uri), messages=messages).application == application
+
+
+@pytest.mark.parametrize(
+    ("uri", "destination", "aor"),
+    [
+        ("sip:bob@example.test", Destination.USER, "sip:bob@example.test"),
+        ("sip:Example.Test", Destination.SERVER, ""),
+        ("sip:bob@elsewhere.test", Destination.OUTSIDE, ""),
+    ],
+)
+def test_past_applications(uri: str, destination: Destination, aor: str) -> None:
+    route = MESSAGES.past_applications(parse_uri(uri))
+    assert (route.destination, route.aor) == (destination, aor)
