@@ -18,7 +18,7 @@ from parley.messaging.activity import parse_activity
 from parley.messaging.answers import FALLBACK, Outcome
 from parley.messaging.composing import TypingFilter
 from parley.messaging.content import Content, for_phone
-from parley.messaging.devices import Mode
+from parley.messaging.devices import Device, Mode
 from parley.messaging.errors import MessagingError
 from parley.messaging.iscomposing import CONTENT_TYPE as COMPOSING_TYPE
 from parley.messaging.iscomposing import IsComposing, build_iscomposing
@@ -38,7 +38,7 @@ from services.messaging.access import AccessRules
 from services.messaging.conversations import OPENED, Conversations, contact
 from services.messaging.delivery import Delivery
 from services.messaging.invitations import Spawn
-from services.messaging.messages import new_message
+from services.messaging.messages import Message, new_message
 from services.messaging.registrations import Registrations
 from services.messaging.repository import OutOfOrder, Sessions
 from services.messaging.turns import Turns
@@ -195,19 +195,18 @@ class SessionRequests:
         typing = parse_activity(request.body)
         incoming.reply(200)
         refresh = self._typing.tell(session.id, typing=typing, now=self._clock.monotonic())
-        if refresh is not None:
-            self._spawn("typing", self._show_typing(session, incoming, typing, refresh))
-
-    async def _show_typing(self, session: Session, incoming: Incoming, typing: bool, refresh: int) -> None:
-        traceparent = _traceparent(incoming)
-        if await self._access.blocked(session.peer, session.owner):
+        if refresh is None or await self._access.blocked(session.peer, session.owner):
             return
         status = IsComposing("active" if typing else "idle", content_type="text/plain", refresh=refresh if typing else None)
         content = Content(COMPOSING_TYPE, build_iscomposing(status))
+        traceparent = _traceparent(incoming)
         message = new_message(session.owner, session.peer, content, self._clock.wall(), traceparent=traceparent)
         devices = await self._registrations.devices(session.peer, traceparent)
-        phones = [device for device in devices if device.mode is Mode.PAGE]
-        await self._delivery.deliver(message, phones, traceparent)
+        # It is sent before what is said next, which does not wait for its answer.
+        self._spawn("typing", self._show_typing(message, [device for device in devices if device.mode is Mode.PAGE]))
+
+    async def _show_typing(self, message: Message, phones: list[Device]) -> None:
+        await self._delivery.deliver(message, phones, message.traceparent)
 
 
 def session_id_of(uri: Uri) -> str:

@@ -150,10 +150,11 @@ async def test_typing_both_ways(server: ParleyServer) -> None:
     idle = build_activity(typing=False)
     assert (await talk.say("INFO", idle, "application/xml")).status == 200
     assert parse_iscomposing((await paged(bob, 415)).body).state == "idle"
-    assert (await talk.say("INFO", activity, "application/xml")).status == 200  # a phone that refused is not told again
-    asking = asyncio.create_task(talk.say("MESSAGE", b"text"))
-    assert (await paged(bob)).body == b"text"
-    assert (await asking).status == 200
+    for text in (b"text", b"more"):
+        asking = asyncio.create_task(talk.say("MESSAGE", text))
+        assert (await paged(bob)).body == text  # a phone that refused is not told of typing again
+        assert (await asking).status == 200
+        assert (await talk.say("INFO", activity, "application/xml")).status == 200
     assert (await talk.say("INFO", b"<x", "application/xml")).status == 400
     assert (await talk.say("INFO", b"x", "text/strange")).status == 415
 
