@@ -24,11 +24,15 @@ from parley.sipae.certificates import CaKey, digest_of, issue, parse_request
 from services.addressbook.config import CertificatesConfig
 from services.addressbook.repository import OUTBOX, Absent, Conflict, certificates_key, user_key
 
+USERS_CA: Final = "users-ca"
 _DEVICE: Final = re.compile(r"[\x21-\x7e]{1,64}")
 
 
 class Issuer:
-    """Signs certificates with the configured CA, else with the development CA kept with the data."""
+    """Signs certificates with the configured CA, else with a development CA kept with the data.
+
+    That one signs nothing else: where servers are trusted by their CA, no user may come with a certificate of it.
+    """
 
     def __init__(self, config: CertificatesConfig, data: Path) -> None:
         self._config = config
@@ -44,7 +48,7 @@ class Issuer:
         """A certificate for a user. ``request``: PKCS#10, DER; ``now``: Unix time. Raises CertificateError."""
         key = parse_request(request)
         if self._signer is None:
-            self._signer = DevelopmentCa(self._data / "tls").signer()
+            self._signer = DevelopmentCa(self._data / USERS_CA).signer()
         ca, ca_key = self._signer
         return issue(key, address, ca, ca_key, now=now, seconds=self._config.hours * 3600)
 

@@ -14,7 +14,7 @@ class CertificatesConfig(Section):
     """Certificates by which users sign in without the password (TLS-DSK)."""
 
     ca_certificate: Path | None = Field(
-        default=None, description="PEM file with the CA that signs them; none: a development CA kept with the data"
+        default=None, description="PEM file with the CA that signs them, and nothing else; none: one kept with the data"
     )
     ca_key: Path | None = Field(default=None, description="PEM file with its key: ECDSA or RSA, not encrypted")
     hours: float = Field(default=168.0, ge=2, le=8784, description="How long one lasts; clients use none with an hour left")

@@ -27,6 +27,8 @@ class WebLimitsConfig(Section):
 
     connections: int = Field(default=2_000, ge=1, description="Connections in all")
     connections_per_address: int = Field(default=64, ge=1, description="Connections of one source address")
+    requests_per_second: float = Field(default=20.0, gt=0, description="Per source address, on average")
+    request_burst: int = Field(default=100, ge=1, description="Per source address, at once")
     body_bytes: int = Field(default=65_536, ge=8_192, le=1_048_576, description="Largest body of a request")
     request_seconds: float = Field(
         default=15.0, gt=0, description="Longest time for a request to arrive and be answered; also for the first to begin"

@@ -15,6 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from parley.platform.clock import Clock
+from parley.platform.limits import RateLimiter
 from parley.platform.telemetry.tracing import Tracer
 from parley.webticket.soap import SoapError, fault
 from services.web.config import WebLimitsConfig
@@ -41,7 +42,9 @@ class HttpsServer:
         self._limits = limits
         self._clock = clock
         self._tracer = tracer
+        self._rate = RateLimiter(limits.requests_per_second, limits.request_burst)
         self._runner: web.AppRunner | None = None
+        self._listeners: list[asyncio.Server] = []
         self._silent: dict[Any, float] = {}
         """Connections without a request so far, and since when."""
         self._known: set[Any] = set()
@@ -55,20 +58,28 @@ class HttpsServer:
             app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_KEEP_ALIVE_S, lingering_time=_LINGER_S
         )
         await runner.setup()
+        assert runner.server is not None
+        self._runner = runner
+        loop, seconds = asyncio.get_running_loop(), self._limits.request_seconds
         try:
             for host in hosts:
-                await web.TCPSite(runner, host, port, ssl_context=context, backlog=256).start()
-                port = port or runner.addresses[0][1]
+                listener = await loop.create_server(
+                    runner.server, host, port, ssl=context, backlog=256, ssl_handshake_timeout=seconds
+                )
+                self._listeners.append(listener)
+                self.addresses += [socket.getsockname()[:2] for socket in listener.sockets]
+                port = port or self.addresses[0][1]
         except OSError as error:
-            await runner.cleanup()
+            await self.close()
             raise OSError(
                 error.errno, f"cannot listen on {host} port {port} for HTTPS: {error.strerror or error}; see web.port"
             ) from None
-        self._runner = runner
-        self.addresses = [(address[0], address[1]) for address in runner.addresses]
 
     async def close(self) -> None:
         """Closes the port and its connections."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -105,7 +116,12 @@ class HttpsServer:
         route = self._routes.get((request.method, path))
         name = f"{route.method} {route.path}" if route is not None else _UNKNOWN
         with self._tracer.start(f"http {name}", kind="server") as span:
-            response = await self._answer(route, request, path)
+            if self._rate.allow(request.remote or "", self._clock.monotonic()):
+                response = await self._answer(route, request, path)
+            else:
+                refused("requests")
+                response = web.Response(status=429, text="too many requests\n", headers={"Retry-After": "5"})
+            response.headers["Cache-Control"] = "no-store"
             span.set("http.response.status_code", response.status)
         REQUESTS.labels(name, str(response.status)).inc()
         return response

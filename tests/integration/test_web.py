@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from parley.sipae.certificates import address_of, digest_of
+from services.addressbook.certificates import USERS_CA
 from services.web.routes import CERTIFICATE_ENTRY, CERTIFICATES, TICKET_ENTRY, TICKETS
 from tests.integration.test_bad_input import metric
 from tests.support.dsk import certificate_request, rsa_key
@@ -30,7 +32,11 @@ pytestmark = pytest.mark.valkey
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
     running = ParleyServer(
         tmp_path_factory.mktemp("parley"),
-        config={"web": {"limits": {"failures_per_source": 1000, "body_bytes": 32_768, "request_seconds": 3}}},
+        config={
+            "web": {
+                "limits": {"failures_per_source": 1000, "body_bytes": 32_768, "request_seconds": 3, "request_burst": 1000}
+            }
+        },
     )
     try:
         asyncio.run(running.start())
@@ -71,8 +77,10 @@ async def test_a_password_gets_a_ticket_and_a_ticket_a_certificate(
     der = certificate.public_bytes(Encoding.DER)
     assert address_of(der) == f"sip:alice@{DOMAIN}"
     assert certificate.public_key() == rsa_key().public_key()
-    ca = x509.load_pem_x509_certificate(server.ca_file.read_bytes())
+    ca = x509.load_pem_x509_certificate((server.folder / USERS_CA / "ca.pem").read_bytes())
     certificate.verify_directly_issued_by(ca)
+    with pytest.raises(InvalidSignature):  # those of servers are another's
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(server.ca_file.read_bytes()))
     listed = json.loads((await server.parley("--json", "user", "certificates", "alice")).stdout)
     assert [entry["certificate"] for entry in listed] == [digest_of(der).hex()]  # one device has one
 
@@ -176,7 +184,9 @@ async def test_slow_and_silent_connections_are_closed(server: ParleyServer) -> N
 
 
 async def test_many_failures_and_connections_are_refused(tmp_path: Path) -> None:
-    limits = {"failures_per_source": 2, "connections_per_address": 3}
+    limits = {
+        "failures_per_source": 2, "connections_per_address": 3, "request_burst": 6, "requests_per_second": 0.01
+    }  # fmt: skip
     server = ParleyServer(tmp_path, config={"web": {"limits": limits}})
     try:
         await server.start()
@@ -199,6 +209,10 @@ async def test_many_failures_and_connections_are_refused(tmp_path: Path) -> None
                     await somebody.ticket("basic")
             with pytest.raises(Refused, match="503") as refused:
                 await somebody.ticket("basic")
-        assert refused.value.headers["retry-after"] == ["60"]
+            assert refused.value.headers["retry-after"] == ["60"]
+            for _ in range(3):
+                await somebody.send("GET", f"{TICKETS}/mex")
+            with pytest.raises(Refused, match="429"):
+                await somebody.send("GET", f"{TICKETS}/mex")
     finally:
         await server.stop()

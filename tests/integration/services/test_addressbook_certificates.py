@@ -16,7 +16,7 @@ from parley.platform.tls import DevelopmentCa
 from parley.proto.addressbook.v1 import addressbook_pb2 as pb
 from parley.proto.events.v1.user_pb2 import UserChanged
 from parley.sipae.certificates import address_of, digest_of
-from services.addressbook.certificates import Issuer
+from services.addressbook.certificates import USERS_CA, Issuer
 from services.addressbook.config import CertificatesConfig
 from tests.integration.services.test_addressbook import Book, book, code_of
 from tests.support.dsk import certificate_request, rsa_key, self_signed
@@ -60,7 +60,7 @@ async def test_a_certificate_finds_its_user_without_the_password(book: Book, clo
     await book.create("alice")
     der = await issue(book)
     certificate = x509.load_der_x509_certificate(der)
-    certificate.verify_directly_issued_by(DevelopmentCa(book.data / "tls").signer()[0])
+    certificate.verify_directly_issued_by(DevelopmentCa(book.data / USERS_CA).signer()[0])
     assert certificate.not_valid_after_utc.timestamp() == pytest.approx(clock.wall() + 86_400, abs=1)
     result = await signs_in(book, der)
     assert result.status.code == 0

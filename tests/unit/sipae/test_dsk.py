@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.sipae.dsk import MAX_FLIGHT, Agreed, DskCipher, DskError, DskHandshake
+from parley.sipae.dsk import MAX_FLIGHT, Agreed, DskCipher, DskContext, DskError, DskHandshake
 from tests.support.dsk import DskClient, rsa_key, self_signed, server_context
 
 
@@ -62,6 +62,16 @@ def test_hello_without_extensions_gets_a_suite_with_aes_and_a_request_for_a_cert
         messages = messages[size:]
     assert types == [2, 11, 13, 14]  # ServerHello, Certificate, CertificateRequest, ServerHelloDone
     assert suite in (b"\x00\x2f", b"\x00\x35")
+
+
+def test_a_long_chain_takes_several_records() -> None:
+    chain = [self_signed(rsa_key(), "ocs.example.test" + "." * 40) for _ in range(30)]
+    one, server = client(), DskContext(chain, rsa_key()).handshake()
+    answer = server.receive(one.step())
+    assert answer[3:5] == b"\x40\x00"
+    assert answer[5 + 16_384 :][:3] == answer[:3]
+    assert one.step(server.receive(one.step(answer))) == b""
+    assert one.done
 
 
 def test_a_client_without_a_certificate_is_refused() -> None:
