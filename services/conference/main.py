@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parley.platform.applications.dialogs import DialogSender
 from parley.platform.applications.edges import EdgeAddresses, EdgeSender
-from parley.platform.applications.flows import FlowFinder, lookup_client
+from parley.platform.applications.registrations import Registrations, lookup_client
 from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
 from parley.platform.store.shards import SHARDS
@@ -46,7 +46,7 @@ class ConferenceService(ShortWorkService):
         self._relay = OutboxRelay(self.name, context.store, context.events, outboxes, decode_event)
         repository = ConferenceRepository(context.store, self._relay.wake, context.clock, longest_ms=longest_ms)
         self._sender = DialogSender(
-            EdgeSender(context.rpc, EdgeAddresses(context.rpc)), FlowFinder(lookup_client(context.rpc))
+            EdgeSender(context.rpc, EdgeAddresses(context.rpc)), Registrations(lookup_client(context.rpc))
         )
         self._notifier = Notifier(repository, self._sender, tasks, context.tracer, interval_s=config.notify_interval)
         endings = Endings(repository, self._sender, self._notifier, tasks)

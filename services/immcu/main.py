@@ -6,7 +6,7 @@ from secrets import token_hex
 
 from parley.platform.applications.dialogs import DialogSender
 from parley.platform.applications.edges import EdgeAddresses, EdgeSender
-from parley.platform.applications.flows import FlowFinder, lookup_client
+from parley.platform.applications.registrations import Registrations, lookup_client
 from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.proto.conference.v1.focus_pb2_grpc import FocusStub
 from parley.proto.events.v1.conference_pb2 import ConferenceChanged
@@ -34,7 +34,7 @@ class ImMcuService(ShortWorkService):
         repository = ChatRepository(context.store, token_hex(8))
         focus = context.rpc.channel("parley.conference.v1.Focus").stub(FocusStub)
         self._sender = DialogSender(
-            EdgeSender(context.rpc, EdgeAddresses(context.rpc)), FlowFinder(lookup_client(context.rpc))
+            EdgeSender(context.rpc, EdgeAddresses(context.rpc)), Registrations(lookup_client(context.rpc))
         )
         self._sessions = Sessions(repository, focus, self._sender, tasks)
         delivery = Delivery(

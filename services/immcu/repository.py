@@ -65,13 +65,12 @@ class ChatRepository:
 
     async def push(self, name: ConferenceName, message: pb.ChatMessage, most: int) -> int:
         """Puts a message in the queue; its number, 0 when more than ``most`` wait. Raises StoreError."""
-        shard = shard_of(name.organizer)
-        return int(
-            await self._push(
-                [keys.queue_key(name), keys.numbers_key(name), keys.waiting_key(shard)],
-                [message.SerializeToString(), name.key, most, _LIFE_S],
-            )
-        )
+        used = [keys.queue_key(name), keys.numbers_key(name), keys.waiting_key(shard_of(name.organizer))]
+        args: list[Arg] = [message.SerializeToString(), name.key, most, _LIFE_S]
+        (reply,) = await self._push.many([(used, args)], [message.traceparent] if message.traceparent else ())
+        if isinstance(reply, BaseException):
+            raise reply
+        return int(reply)
 
     async def waiting(self, name: ConferenceName, after: int, most: int) -> list[pb.ChatMessage]:
         """Messages behind a number, in order. Raises StoreError."""

@@ -28,10 +28,10 @@ from parley.sip.message import Request, parse_message
 from services.messaging import keys
 from services.messaging.config import MessagingConfig
 from services.messaging.delivery import Delivery
+from services.messaging.devices import Devices
 from services.messaging.invitations import Spawn
 from services.messaging.mailbox import Entry, Mailbox
 from services.messaging.messages import Message
-from services.messaging.registrations import Registrations
 from services.messaging.undelivered import Reports, Undelivered
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Backlog:
     """Empties the mailboxes of users who are there."""
 
     def __init__(
-        self, config: MessagingConfig, mailbox: Mailbox, registrations: Registrations, delivery: Delivery, reports: Reports,
+        self, config: MessagingConfig, mailbox: Mailbox, registrations: Devices, delivery: Delivery, reports: Reports,
         undelivered: Undelivered, clock: Clock, tracer: Tracer, spawn: Spawn, wake: Callable[[str], None],
     ) -> None:  # fmt: skip
         """``wake``: told the key of an outbox that something was pushed to."""

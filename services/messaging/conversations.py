@@ -30,10 +30,10 @@ from parley.sip.dialog import Dialog, DialogId, DialogState
 from parley.sip.errors import SipError
 from parley.sip.message import Request
 from services.messaging.config import MessagingConfig
+from services.messaging.devices import Devices
 from services.messaging.invitations import Accepted, Fork, Spawn
 from services.messaging.messages import Message, party
 from services.messaging.phones import addressed
-from services.messaging.registrations import Registrations
 from services.messaging.repository import Sessions, Used
 from services.messaging.turns import Turns
 
@@ -53,7 +53,7 @@ class Conversations:
     """The sessions towards clients."""
 
     def __init__(
-        self, config: MessagingConfig, sessions: Sessions, sender: EdgeSender, registrations: Registrations, clock: Clock,
+        self, config: MessagingConfig, sessions: Sessions, sender: EdgeSender, registrations: Devices, clock: Clock,
         spawn: Spawn,
     ) -> None:  # fmt: skip
         self._config = config

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from parley.platform.applications.edges import EdgeAddresses, EdgeSender
+from parley.platform.applications.registrations import lookup_client
 from parley.platform.applications.users import UserNames
 from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
-from parley.platform.rpc.batch import BatchClient
 from parley.platform.store.shards import SHARDS
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
 from parley.proto.events.v1.registration_pb2 import RegistrationChanged
 from parley.proto.events.v1.user_pb2 import UserChanged
 from parley.proto.presence.v1.access_pb2_grpc import AccessStub
-from parley.proto.registrar.v1 import registrar_pb2 as registrar
 from services.messaging import keys
 from services.messaging.access import AccessRules
 from services.messaging.application import MessagingApplication
@@ -20,10 +19,10 @@ from services.messaging.backlog import Backlog
 from services.messaging.config import MessagingConfig
 from services.messaging.conversations import Conversations
 from services.messaging.delivery import Delivery
+from services.messaging.devices import Devices
 from services.messaging.mailbox import Facts, Mailbox, decode_event
 from services.messaging.pages import Pages
 from services.messaging.phones import Phones
-from services.messaging.registrations import Registrations
 from services.messaging.repository import Deadlines, Sessions
 from services.messaging.sessions import SessionRequests
 from services.messaging.sweeper import Sweeper
@@ -50,12 +49,7 @@ class MessagingService(ShortWorkService):
         self._relay = OutboxRelay(self.name, context.store, context.events, outboxes, decode_event)
         self._users = UserNames(context.rpc.channel("parley.addressbook.v1.AddressBook").stub(AddressBookStub), clock)
         self._sender = EdgeSender(context.rpc, EdgeAddresses(context.rpc))
-        registrations = Registrations(
-            BatchClient(
-                context.rpc.channel("parley.registrar.v1.Registrar"), "/parley.registrar.v1.Registrar/Lookup",
-                registrar.LookupRequest, registrar.LookupResponse,
-            )
-        )  # fmt: skip
+        registrations = Devices(lookup_client(context.rpc))
         sessions, mailbox = Sessions(context.store, most=config.max_sessions), Mailbox(context.store, config)
         conversations = Conversations(config, sessions, self._sender, registrations, clock, spawn)
         delivery = Delivery(Phones(self._sender), conversations)

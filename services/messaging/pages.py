@@ -26,10 +26,10 @@ from services.messaging.access import AccessRules
 from services.messaging.backlog import Backlog
 from services.messaging.config import MessagingConfig
 from services.messaging.delivery import Delivery, Result
+from services.messaging.devices import Devices
 from services.messaging.invitations import Spawn
 from services.messaging.mailbox import Mailbox
 from services.messaging.messages import Message, of_request
-from services.messaging.registrations import Registrations
 from services.messaging.turns import Turns
 from services.messaging.undelivered import Reports, Undelivered, packed
 
@@ -44,7 +44,7 @@ class Pages:
     """Takes single messages."""
 
     def __init__(
-        self, config: MessagingConfig, registrations: Registrations, delivery: Delivery, mailbox: Mailbox, backlog: Backlog,
+        self, config: MessagingConfig, registrations: Devices, delivery: Delivery, mailbox: Mailbox, backlog: Backlog,
         reports: Reports, undelivered: Undelivered, users: UserNames, access: AccessRules, clock: Clock, spawn: Spawn,
     ) -> None:  # fmt: skip
         self._config = config

@@ -37,9 +37,9 @@ from parley.sip.uri import Uri, aor
 from services.messaging.access import AccessRules
 from services.messaging.conversations import OPENED, Conversations, contact
 from services.messaging.delivery import Delivery
+from services.messaging.devices import Devices
 from services.messaging.invitations import Spawn
 from services.messaging.messages import Message, new_message
-from services.messaging.registrations import Registrations
 from services.messaging.repository import OutOfOrder, Sessions
 from services.messaging.turns import Turns
 from services.messaging.undelivered import Undelivered
@@ -59,7 +59,7 @@ class SessionRequests:
     """Takes what clients send in sessions, and the INVITEs that begin them."""
 
     def __init__(
-        self, sessions: Sessions, conversations: Conversations, registrations: Registrations, delivery: Delivery,
+        self, sessions: Sessions, conversations: Conversations, registrations: Devices, delivery: Delivery,
         access: AccessRules, undelivered: Undelivered, clock: Clock, spawn: Spawn,
     ) -> None:  # fmt: skip
         self._sessions = sessions

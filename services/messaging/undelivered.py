@@ -17,10 +17,10 @@ from parley.proto.events.v1.message_pb2 import MessageUndelivered
 from parley.proto.messaging.v1.state_pb2 import StoredMessage
 from services.messaging.config import MessagingConfig
 from services.messaging.delivery import Delivery
+from services.messaging.devices import Devices
 from services.messaging.invitations import Spawn
 from services.messaging.mailbox import Facts, Mailbox
 from services.messaging.messages import Message, new_message
-from services.messaging.registrations import Registrations
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Reports:
     """Sends delivery reports to senders who asked for them (RFC 5438)."""
 
     def __init__(
-        self, config: MessagingConfig, registrations: Registrations, delivery: Delivery, mailbox: Mailbox, clock: Clock,
+        self, config: MessagingConfig, registrations: Devices, delivery: Delivery, mailbox: Mailbox, clock: Clock,
         spawn: Spawn,
     ) -> None:  # fmt: skip
         self._config = config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parley.platform.applications.edges import EdgeAddresses, EdgeSender
-from parley.platform.applications.flows import FlowFinder, lookup_client
+from parley.platform.applications.registrations import Registrations, lookup_client
 from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
 from parley.platform.store.shards import SHARDS
@@ -60,7 +60,7 @@ class PresenceService(ShortWorkService):
         self._users = Users(context.rpc.channel("parley.addressbook.v1.AddressBook").stub(AddressBookStub), clock)
         addresses = EdgeAddresses(context.rpc)
         self._sender = EdgeSender(context.rpc, addresses)
-        finder = FlowFinder(lookup_client(context.rpc))
+        finder = Registrations(lookup_client(context.rpc))
         documents = Documents(config, repository, self._users, clock)
         self._notifier = Notifier(
             repository, self._sender, documents, finder, clock, context.tracer, interval_s=config.notify_interval

@@ -17,7 +17,7 @@ from prometheus_client import Counter as Count
 from prometheus_client import Histogram
 
 from parley.platform.applications.edges import EdgeSender, FlowGone
-from parley.platform.applications.flows import FlowFinder
+from parley.platform.applications.registrations import Registrations
 from parley.platform.clock import Clock
 from parley.platform.rpc.errors import RpcError
 from parley.platform.store.errors import StoreError
@@ -51,7 +51,7 @@ class Notifier:
     """All notifications of this process."""
 
     def __init__(
-        self, repository: PresenceRepository, sender: EdgeSender, documents: Documents, finder: FlowFinder, clock: Clock,
+        self, repository: PresenceRepository, sender: EdgeSender, documents: Documents, finder: Registrations, clock: Clock,
         tracer: Tracer, *, interval_s: float,
     ) -> None:  # fmt: skip
         self._repository = repository

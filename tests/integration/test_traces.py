@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from parley.platform.telemetry.contract import SPANS, as_markdown, rule_of
 from parley.presence.standard.availability import pidf_of
 from parley.presence.standard.pidf import build_pidf
 from services.web.routes import CERTIFICATE_ENTRY, TICKET_ENTRY
+from tests.support.attendee import Attendee
 from tests.support.jaeger import Jaeger, JaegerSpan
 from tests.support.messages import gone, page, paged, phone
 from tests.support.parley_server import ParleyCluster
@@ -29,16 +31,18 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, jaeger: Jaeger) -> Iterator[ParleyCluster]:
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoint}
-    running = ParleyCluster(tmp_path_factory.mktemp("traced"), env=env, presences=1, messagings=1, webs=1)
+    running = ParleyCluster(tmp_path_factory.mktemp("traced"), env=env, presences=1, messagings=1, webs=1, conferences=1)
     with running.for_module():
         yield running
 
 
-async def trace_of(jaeger: Jaeger, call_id: str, complete: Callable[[list[JaegerSpan]], bool]) -> list[JaegerSpan]:
+async def trace_of(
+    jaeger: Jaeger, call_id: str, complete: Callable[[list[JaegerSpan]], bool], service: str = "parley-frontend"
+) -> list[JaegerSpan]:
     """The one trace with that Call-ID, when all of it has arrived."""
 
     async def look() -> list[JaegerSpan] | None:
-        found = await asyncio.to_thread(jaeger.find, "parley-frontend", {"sip.call_id": call_id})
+        found = await asyncio.to_thread(jaeger.find, service, {"sip.call_id": call_id})
         whole = [spans for spans in found if complete(spans)]
         return whole[0] if whole else None
 
@@ -271,3 +275,54 @@ async def web_trace(jaeger: Jaeger, name: str, below: str) -> list[JaegerSpan]:
 def test_the_page_shows_the_contract() -> None:
     assert as_markdown() in (ROOT / "docs" / "telemetry.md").read_text()
     assert len({rule.name for rule in SPANS}) == len(SPANS)
+
+
+async def test_what_is_said_in_a_conference_is_linked_to_what_each_is_told(cluster: ParleyCluster, jaeger: Jaeger) -> None:
+    async with AsyncExitStack() as stack:
+        people = []
+        for number, user in enumerate(("alice", "bob")):
+            person = await Attendee(user, epid=f"{number}" * 12).join_in(cluster.ports[number]["tcp"])
+            stack.push_async_callback(person.leave_out)
+            people.append(person)
+        alice, bob = people
+        focus = await alice.create("TRACED000001")
+        for person in people:
+            assert (await person.join(focus)).status == 200
+            assert (await person.watch(focus)).status == 200
+            assert (await person.chat(focus)).status == 200
+        said = await alice.say("hello")
+        assert said.status == 202
+        await bob.until("the message", bob.heard)
+
+    names = {"sip.server MESSAGE", "application.handle MESSAGE", "redis push"}
+    spans = await trace_of(jaeger, said.call_id, lambda found: names <= {span.name for span in found})
+    check_contract(spans)
+    handled = next(span for span in spans if span.name == "application.handle MESSAGE")
+    joined = await trace_of(
+        jaeger, bob.chat_dialog[0].call_id,
+        lambda found: {"rpc Join", "events.publish parley.conferences"} <= {span.name for span in found}, "parley-immcu",
+    )  # fmt: skip
+    check_contract(joined)
+    published = next(span for span in joined if span.name == "events.publish parley.conferences")
+
+    for service, name, cause, parts in (
+        ("parley-immcu", "immcu.deliver", handled, {"immcu.deliver", "edge.deliver MESSAGE"}),
+        ("parley-conference", "conference.notify", published, {"conference.notify"}),
+    ):
+
+        async def look(
+            service: str = service, name: str = name, cause: JaegerSpan = cause, parts: set[str] = parts
+        ) -> list[JaegerSpan] | None:
+            found = await asyncio.to_thread(jaeger.find, service, {})
+            linked = [
+                trace for trace in found
+                if any(span.name == name and (cause.trace_id, cause.span_id) in span.links for span in trace)
+                and parts <= {span.name for span in trace}
+            ]  # fmt: skip
+            return linked[0] if linked else None
+
+        told = await eventually(look, timeout=20, what=f"the trace of {name}")
+        assert told is not None
+        for part in parts:
+            assert path_to_root(told, part)[-1] == name
+        check_contract(told)

@@ -55,7 +55,7 @@ class Node:
         with (self.folder / "parley.log").open("ab") as log:
             self._process = start(command, log, cwd=Path(__file__).parents[2], env=env)
 
-    async def ready(self, timeout: float = 30) -> dict[str, Any]:
+    async def ready(self, timeout: float = 90) -> dict[str, Any]:
         """Waits until it is up; what it says of itself."""
         assert self._process is not None
         deadline = time.monotonic() + timeout

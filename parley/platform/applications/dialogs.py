@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from secrets import token_hex
 
 from parley.platform.applications.edges import TIMEOUT_S, EdgeSender, FlowGone
-from parley.platform.applications.flows import FlowFinder
 from parley.platform.applications.host import Incoming
+from parley.platform.applications.registrations import Registrations
 from parley.proto.sip.v1.dialog_pb2 import Dialog
 from parley.sip.message import Request, Response
 
@@ -48,7 +48,7 @@ def request_in(
 class DialogSender:
     """Sends in dialogs."""
 
-    def __init__(self, sender: EdgeSender, finder: FlowFinder) -> None:
+    def __init__(self, sender: EdgeSender, finder: Registrations) -> None:
         self._sender = sender
         self._finder = finder
 

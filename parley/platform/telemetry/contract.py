@@ -84,12 +84,13 @@ SPANS: Final = (
     ),
     SpanRule(
         "redis <call>", "registrar, presence, messaging, conference, immcu", "CLIENT",
-        ("registrar.update", "application.handle <METHOD>", "events.consume <topic>", ""),
+        ("registrar.update", "application.handle <METHOD>", "rpc <call>", "events.consume <topic>", ""),
         "a server-side script is sent", "its reply", ("db.system",),
     ),
     SpanRule(
         "events.publish <topic>", "frontend, registrar, addressbook, presence, messaging, conference", "PRODUCER",
-        ("sip.server <METHOD>", "registrar.update", "application.handle <METHOD>", "events.consume <topic>", ""),
+        ("sip.server <METHOD>", "registrar.update", "application.handle <METHOD>", "rpc <call>", "events.consume <topic>",
+         ""),
         "an event is handed to the bus", "the bus has it", ("messaging.destination", "messaging.key", "sip.call_id"),
     ),
     SpanRule(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 
 from parley.platform.applications.edges import EdgeSender, FlowGone
-from parley.platform.applications.flows import FlowFinder
+from parley.platform.applications.registrations import Registrations
 from parley.platform.clock import FakeClock
 from parley.platform.store.errors import StoreUnavailable
 from parley.platform.telemetry.tracing import NO_TRACER
@@ -90,7 +90,7 @@ class Edge(EdgeSender):
         return make_response(request, self.status)
 
 
-class Finder(FlowFinder):
+class Finder(Registrations):
     """Where the client is now."""
 
     def __init__(self) -> None:

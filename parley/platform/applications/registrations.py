@@ -1,4 +1,4 @@
-"""Where a client is now, when the connection it came by is gone."""
+"""Where clients are connected now, as the registrar knows."""
 
 from __future__ import annotations
 
@@ -23,21 +23,25 @@ def lookup_client(rpc: RpcHost) -> LookupClient:
     )  # fmt: skip
 
 
-class FlowFinder:
+class Registrations:
     """Looks at the registrations of clients."""
 
     def __init__(self, registrar: LookupClient) -> None:
         self._registrar = registrar
+
+    async def bindings(self, aor: str, traceparent: str = "") -> list[pb.Binding]:
+        """The live bindings of a user. Raises RpcError."""
+        result = await self._registrar.call(pb.BindingLookup(aor=aor, traceparent=traceparent), timeout=_TIMEOUT_S)
+        if result.status.code:
+            raise RpcError.from_number(result.status.code, result.status.message)
+        return list(result.bindings)
 
     async def find(self, aor: str, endpoint: str, contact: str, gone: Flow) -> Flow | None:
         """The flow of a client's present binding other than the one that is gone; None when it has none. Raises RpcError.
 
         ``endpoint``: its epid; "" for a standard phone, which is known by its ``contact``.
         """
-        result = await self._registrar.call(pb.BindingLookup(aor=aor), timeout=_TIMEOUT_S)
-        if result.status.code:
-            raise RpcError.from_number(result.status.code, result.status.message)
-        for binding in result.bindings:
+        for binding in await self.bindings(aor):
             same = binding.epid == endpoint if endpoint else binding.contact == contact
             if same and binding.flow != gone:
                 return binding.flow
