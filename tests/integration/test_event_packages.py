@@ -12,11 +12,13 @@ from parley.presence.standard.message_summary import Counts, parse_message_summa
 from parley.presence.standard.pidf import parse_pidf
 from parley.presence.standard.watcherinfo import Watcher, WatcherInfo, parse_watcherinfo
 from parley.sip.message import Request, Response
+from tests.integration.test_bad_input import metric
 from tests.integration.test_presence import publication, publish, signed_in, subscribe_batch
 from tests.support.ocs_client import OcsClient
 from tests.support.parley_server import ParleyServer, quiet_limits
 from tests.support.sip_client import DOMAIN, SipClient
 from tests.support.subscriber import Subscriber, Subscription
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.valkey
 
@@ -26,9 +28,10 @@ SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
+    presence = {"notify_interval": 0.1, "max_subscriptions": 12, "min_subscription_seconds": 1}
     running = ParleyServer(
         tmp_path_factory.mktemp("packages"),
-        config={"frontend": {"limits": quiet_limits()}, "presence": {"notify_interval": 0.1, "max_subscriptions": 12}},
+        config={"frontend": {"limits": quiet_limits()}, "presence": presence},
     )
     try:
         asyncio.run(running.start())
@@ -119,6 +122,38 @@ async def test_a_user_has_only_so_many_subscriptions(server: ParleyServer) -> No
     statuses = [(await mallory.subscribe("message-summary")).answer.status for _ in range(30)]
     assert statuses[:12] == [200] * 12
     assert 403 in statuses
+
+
+async def test_what_nobody_refreshes_ends(server: ParleyServer) -> None:
+    alice, bob = await phone(server, "alice"), await phone(server, "bob")
+    watchers = await bob.subscribe("presence.winfo")
+    await watchers.notify()
+    short = await alice.subscribe("presence", "bob", expires=1)
+    assert short.answer.get("Expires") == "1"
+    await short.notify()
+    last = await short.notify()
+    assert last.get("Subscription-State") == "terminated;reason=timeout"
+    gone = await told_of(watchers, "alice", "terminated")
+    assert gone.event == "timeout"
+    assert (await short.refresh()).status == 481
+
+
+async def test_communicator_whose_connection_is_gone_is_noticed_by_the_first_notification(server: ParleyServer) -> None:
+    nina, oscar = await signed_in(server, "nina", epid="898989898989"), await phone(server, "oscar")
+    assert (await nina.ask_signed(subscribe_batch(nina, "oscar"))).status == 200
+    unreachable = 'parley_presence_notifications_total{event="presence",outcome="unreachable"}'
+    before = await metric(server, unreachable)
+    watchers = await oscar.subscribe("presence.winfo")
+    assert row(watchers_of(await watchers.notify()), "nina") is not None
+    await nina.abort()
+    assert (await oscar.register()).status == 200
+
+    async def noticed() -> bool:
+        return await metric(server, unreachable) == before + 1
+
+    await eventually(noticed, what="a notification that reaches nobody")
+    assert (await told_of(watchers, "nina", "terminated")).event == "timeout"
+    assert (await oscar.register(contact="*", expires=0)).status == 200
 
 
 # Waiting messages

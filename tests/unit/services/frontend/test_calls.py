@@ -48,6 +48,16 @@ def test_answered_call_has_every_fact_once(tracker: CallTracker) -> None:
     assert len(tracker) == 0
 
 
+def test_facts_name_both_sides_and_the_front_end() -> None:
+    tracker = CallTracker("edge-7")
+    started, ringing = start(tracker), tracker.provisional(KEY, 180, 101, "desk")
+    answered, ended = tracker.answered(KEY, 103, "hall"), tracker.hung_up("abc@host", "hall", "from1", 104)
+    told = [fact for fact in (started, ringing, answered, ended) if fact is not None]
+    assert [(fact.from_tag, fact.to_tag, fact.edge_uid) for fact in told] == [
+        ("from1", tag, "edge-7") for tag in ("", "desk", "hall", "hall")
+    ]
+
+
 def test_callee_hangs_up(tracker: CallTracker) -> None:
     start(tracker)
     tracker.answered(KEY, 103)
