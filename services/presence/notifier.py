@@ -206,13 +206,18 @@ class Notifier:
         return f"{'pending' if document.pending else 'active'};expires={left}"
 
     async def _send(self, subscription: pb.Subscription, request: Request, traceparent: str) -> str:
-        """ "sent", "refused" when the client wants no more, "unreachable" when it is not registered any more."""
+        """How it went: "sent", "failed" when there was no answer, "refused" when the client wants no more, "unreachable".
+
+        Who is unreachable is not registered any more.
+        """
         for again in (False, True):
             try:
                 if subscription.best_effort:
                     await self._sender.send(request, subscription.flow, traceparent=traceparent)
                     return "sent"
                 answer = await self._sender.request(request, subscription.flow, traceparent=traceparent)
+                if answer.status == 408:
+                    return "failed"
                 return "refused" if answer.status in _ENDING else "sent"
             except FlowGone:
                 if again:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
+from zlib import crc32
 
 from parley.platform.clock import Clock
 from parley.platform.documents import Change, Documents, Place
@@ -232,9 +233,13 @@ class PresenceRepository:
         return int(self._clock.wall() * 1000)
 
     def deadline_ms(self, state: pb.Presentity) -> int:
-        """When a user is to be looked at; see `next_deadline_ms`. Changes of a user who calls do not put that off."""
-        now_ms, interval = self._now_ms(), self._call_check_ms
-        return next_deadline_ms(state, (now_ms // interval + 1) * interval)
+        """When a user is to be looked at; see `next_deadline_ms`.
+
+        Who calls is looked at once in every interval, whatever changes meanwhile, each user at another time of it.
+        """
+        interval = self._call_check_ms
+        phase = crc32(state.address.encode("utf-8", "surrogateescape")) % interval
+        return next_deadline_ms(state, ((self._now_ms() - phase) // interval + 1) * interval + phase)
 
     async def look_again(self, shard: int, member: str, at_ms: int) -> None:
         """Puts off what turned out not to be due. Raises StoreError."""

@@ -13,8 +13,8 @@ from parley.proto.presence.v1 import state_pb2 as pb
 from services.presence.packages import FORMATS, PRESENCE, WATCHERS
 from services.presence.views import Changes, Document
 
-MOST: Final = 500
-"""Watchers that one document names; of more, those who came last."""
+MOST: Final = 200
+"""Watchers that one document names, so that it fits a datagram; of more, those who came last."""
 
 
 def watchers_document(

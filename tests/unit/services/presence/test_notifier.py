@@ -189,7 +189,7 @@ async def test_what_had_no_room_follows(rig: Rig) -> None:
     assert await rig.settle() == ["0 0 full", "1 0 sip:late@example.test"]
 
 
-@pytest.mark.parametrize(("status", "ended"), [(200, []), (500, []), (481, ["timeout"]), (489, ["timeout"])])
+@pytest.mark.parametrize(("status", "ended"), [(200, []), (500, []), (408, []), (481, ["timeout"]), (489, ["timeout"])])
 async def test_answers_that_end_a_subscription(rig: Rig, status: int, ended: list[str]) -> None:
     rig.edge.status = status
     rig.tell()
