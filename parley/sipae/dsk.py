@@ -56,7 +56,15 @@ class DskContext:
     """The server's certificate and what it takes; one for all handshakes."""
 
     def __init__(self, chain: Sequence[x509.Certificate], key: rsa.RSAPrivateKey) -> None:
-        """``chain``: the certificate of ``key`` first. Raises SSL.Error when the two do not belong together."""
+        """See `load`."""
+        self._context: SSL.Context
+        self.load(chain, key)
+
+    def load(self, chain: Sequence[x509.Certificate], key: rsa.RSAPrivateKey) -> None:
+        """Takes another certificate for handshakes from now on.
+
+        ``chain``: the certificate of ``key`` first. Raises SSL.Error when the two do not belong together.
+        """
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_min_proto_version(SSL.TLS1_VERSION)
         context.set_max_proto_version(SSL.TLS1_VERSION)

@@ -271,6 +271,7 @@ class AddressBookSurface(AddressBookServicer):
             raise RpcError(StatusCode.FAILED_PRECONDITION, "the user was changed since the password was checked") from None
         except StoreError as error:
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
+        logger.info("a certificate was issued to %s, serial %x", user.address, certificate.serial_number)
         return pb.IssueCertificateResponse(certificate=der)
 
     async def ListCertificates(self, request: pb.ListCertificatesRequest, context: Any) -> pb.ListCertificatesResponse:
@@ -296,6 +297,7 @@ class AddressBookSurface(AddressBookServicer):
         except StoreError as error:
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         self._on_events(OUTBOX)
+        logger.info("%d certificates of %s were withdrawn", count, user.address)
         return pb.WithdrawCertificatesResponse(withdrawn=count)
 
     async def seal_anew(self) -> int:

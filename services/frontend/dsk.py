@@ -28,20 +28,40 @@ def dsk_context(config: FrontendConfig) -> DskContext | None:
     """
     if not config.dsk_domains:
         return None
-    tls = config.tls
-    if tls.certificate is not None and tls.key is not None:
-        try:
-            chain = x509.load_pem_x509_certificates(tls.certificate.read_bytes())
-            key = load_pem_private_key(tls.key.read_bytes(), None)
-        except (OSError, ValueError, TypeError) as error:
-            raise ConfigError([f"frontend.tls: the certificate cannot be read: {error}"]) from None
-        if isinstance(key, rsa.RSAPrivateKey):
-            if chain[0].public_key() != key.public_key():
-                raise ConfigError(["frontend.tls: certificate and key do not belong together"])
-            return DskContext(chain, key)
-        logger.info("the key of frontend.tls.certificate is not RSA; handshakes of TLS-DSK show a certificate made now")
+    configured = _configured(config)
+    if configured is not None:
+        return DskContext(*configured)
     key = rsa.generate_private_key(65537, 2048)
     return DskContext([_certificate(key, config.server_name)], key)
+
+
+def renew(context: DskContext, config: FrontendConfig) -> None:
+    """Follows the files of the front end's certificate; those that are broken are left alone."""
+    try:
+        configured = _configured(config)
+    except ConfigError as error:
+        logger.warning("handshakes of TLS-DSK go on with the certificate before: %s", error)
+        return
+    if configured is not None:
+        context.load(*configured)
+
+
+def _configured(config: FrontendConfig) -> tuple[list[x509.Certificate], rsa.RSAPrivateKey] | None:
+    """The configured certificate with its chain, and its key; None when there is none, or none with RSA."""
+    tls = config.tls
+    if tls.certificate is None or tls.key is None:
+        return None
+    try:
+        chain = x509.load_pem_x509_certificates(tls.certificate.read_bytes())
+        key = load_pem_private_key(tls.key.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError([f"frontend.tls: the certificate cannot be read: {error}"]) from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        logger.info("the key of frontend.tls.certificate is not RSA; handshakes of TLS-DSK show a certificate made here")
+        return None
+    if chain[0].public_key() != key.public_key():
+        raise ConfigError(["frontend.tls: certificate and key do not belong together"])
+    return chain, key
 
 
 def _certificate(key: rsa.RSAPrivateKey, host: str) -> x509.Certificate:

@@ -36,7 +36,7 @@ from services.frontend.config import FrontendConfig
 from services.frontend.credentials import CredentialCache
 from services.frontend.directory import BackendDirectory
 from services.frontend.dispatcher import Dispatcher
-from services.frontend.dsk import dsk_context
+from services.frontend.dsk import dsk_context, renew
 from services.frontend.flows import Flow, Flows
 from services.frontend.guessing import GuessGuard
 from services.frontend.kerberos import HEADER_LINE, Contexts, acceptor_of
@@ -123,8 +123,9 @@ class FrontendService:
         )  # fmt: skip
         self._contexts = self._kerberos_contexts(loop)
         service = self._contexts.service if self._contexts is not None else ""
+        self._dsk = dsk_context(config)
         self._gate = Gate(
-            self._authenticator, servers=sign_in_servers(config, service, dsk_context(config)), cache=self._cache,
+            self._authenticator, servers=sign_in_servers(config, service, self._dsk), cache=self._cache,
             guard=guard, clock=clock, flows=self._flows, contexts=self._contexts,
         )  # fmt: skip
         surface = EdgeSurface(self._authenticator, self._calls, self._new_deliveries)
@@ -220,7 +221,8 @@ class FrontendService:
         while True:
             await asyncio.sleep(_SWEEP_S)
             sweep(self._flows, self._context.clock.monotonic())
-            self._tls.reload_if_changed()
+            if self._tls.reload_if_changed() and self._dsk is not None:
+                renew(self._dsk, self.config)
             for fact in self._calls.sweep(self._context.clock.wall()):
                 self._facts.publish(TOPIC, fact.call_id, fact)
 

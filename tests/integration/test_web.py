@@ -23,7 +23,7 @@ from tests.integration.test_bad_input import metric
 from tests.support.dsk import certificate_request, rsa_key
 from tests.support.parley_server import DOMAIN, ParleyServer
 from tests.support.waiting import eventually
-from tests.support.web_client import Refused, WebClient, basic
+from tests.support.web_client import DEVICE, Refused, WebClient, basic
 
 pytestmark = pytest.mark.valkey
 
@@ -154,6 +154,25 @@ async def test_a_ticket_ends_with_the_password_it_was_given_for(server: ParleySe
             await dora.ticket()
     listed = await server.parley("--json", "user", "certificates", f"dora@{DOMAIN}")
     assert json.loads(listed.stdout) == []
+
+
+async def test_certificates_on_the_command_line(server: ParleyServer) -> None:
+    await server.create_users(["erin"])
+    none = await server.parley("user", "certificates", f"erin@{DOMAIN}")
+    assert "there are no certificates" in none.stdout
+    async with client(server, "erin") as erin:
+        certificate = await erin.provision(now=time.time())
+    name = digest_of(certificate.public_bytes(Encoding.DER)).hex()[:16]
+    table = await server.parley("user", "certificates", f"erin@{DOMAIN}")
+    assert name in table.stdout
+    assert DEVICE in table.stdout
+    assert certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:") in table.stdout
+    for wrong, code in (("xyz", 2), ("abcd", 6)):
+        refused = await server.parley("user", "withdraw", f"erin@{DOMAIN}", "--certificate", wrong)
+        assert refused.returncode == code, refused.stdout
+    assert (await server.parley("user", "withdraw", "nobody")).returncode == 3
+    done = await server.parley("--json", "user", "withdraw", f"erin@{DOMAIN}", "--certificate", name)
+    assert json.loads(done.stdout) == {"withdrawn": 1}
 
 
 async def test_http_that_is_none_of_the_services(server: ParleyServer) -> None:

@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from parley.platform.config import ConfigError
+from parley.sipae.dsk import DskContext
 from services.frontend.communicator import sign_in_servers
 from services.frontend.config import FrontendConfig
-from services.frontend.dsk import dsk_context
+from services.frontend.dsk import dsk_context, renew
 from tests.support.dsk import DskClient, rsa_key, self_signed
 
 SCHEMES = {"example.test": ["TLS-DSK", "NTLM"]}
@@ -32,6 +33,11 @@ def shown(config: FrontendConfig) -> x509.Certificate:
     """The certificate in the server's flight."""
     context = dsk_context(config)
     assert context is not None
+    return shown_by(context)
+
+
+def shown_by(context: DskContext) -> x509.Certificate:
+    """The certificate in the flight of a context."""
     answer = context.handshake().receive(DskClient(None, None).step())
     messages = answer[5:]
     messages = messages[4 + int.from_bytes(messages[1:4], "big") :]
@@ -58,6 +64,21 @@ def test_the_certificate_of_the_front_end_is_shown_when_its_key_is_rsa(tmp_path:
     assert isinstance(made.public_key(), rsa.RSAPublicKey)
     assert made.subject.rfc4514_string() == "CN=ocs.test"
     assert shown(config()).subject == made.subject
+
+
+def test_handshakes_follow_the_files_of_the_certificate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = config(tmp_path, rsa_key())
+    context = dsk_context(before)
+    assert context is not None
+    config(tmp_path, rsa_key(1))
+    renew(context, before)
+    assert shown_by(context).public_key() == rsa_key(1).public_key()
+    (tmp_path / "key.pem").write_text("nothing")
+    renew(context, before)
+    assert "go on with the certificate before" in caplog.text
+    config(tmp_path, ec.generate_private_key(ec.SECP256R1()))
+    renew(context, before)
+    assert shown_by(context).public_key() == rsa_key(1).public_key()
 
 
 def test_a_certificate_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
