@@ -22,6 +22,7 @@ from parley.platform.store.shards import shard_of
 from parley.platform.telemetry.tracing import Tracer
 from parley.proto.events.v1.message_pb2 import MessageUndelivered
 from parley.proto.events.v1.registration_pb2 import RegistrationChanged
+from parley.proto.events.v1.user_pb2 import UserChanged
 from parley.proto.messaging.v1.state_pb2 import StoredMessage
 from parley.sip.errors import SipError
 from parley.sip.message import Request, parse_message
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 _KEPT = Counter("parley_messaging_kept_total", "Messages that were kept, by what became of them", ["outcome"])
 
-_HOLD_MS: Final = 60_000
+_HOLD_MS: Final = 15_000
 _HOUR_MS: Final = 3_600_000
 
 
@@ -89,6 +90,12 @@ class Backlog:
         finally:
             del self._running[aor]
 
+    async def on_user_changed(self, event: Event) -> None:
+        """Handler of the topic ``parley.users``: what was kept for a user ends with the user. Raises StoreError."""
+        changed: UserChanged = event.message
+        if changed.kind == UserChanged.KIND_DELETED:
+            await self._mailbox.clear(changed.address)
+
     async def look(self, aor: str) -> None:
         """Delivers what is kept for a user, and gives up what is too old. Raises StoreError, RpcError."""
         if not await self._mailbox.count(aor):
@@ -96,32 +103,51 @@ class Backlog:
         lock = await self._mailbox.lock(aor, _HOLD_MS)
         if not lock:
             return
+        holding = asyncio.ensure_future(self._hold(aor, lock))
         try:
-            await self._mailbox.look_again(aor, self._now_ms() + int(self._config.retry_seconds * 1000))
-            while (entry := await self._mailbox.first(aor)) is not None:
-                if not await self._one(aor, entry):
+            next_ms = self._retry_at_ms()
+            await self._mailbox.look_again(aor, next_ms)
+            while not holding.done() and (entry := await self._mailbox.first(aor)) is not None:
+                later_ms = await self._one(aor, entry)
+                if later_ms is not None:
+                    next_ms = later_ms
                     break
-                await self._mailbox.hold(aor, _HOLD_MS)
+            await self._mailbox.look_again(aor, next_ms)
         finally:
+            holding.cancel()
             await self._mailbox.unlock(aor, lock)
+
+    async def _hold(self, aor: str, lock: str) -> None:
+        """Holds the lock on a mailbox; ends when it is lost."""
+        held = True
+        while held:
+            await asyncio.sleep(_HOLD_MS / 3000)
+            try:
+                held = await self._mailbox.hold(aor, lock, _HOLD_MS)
+            except StoreError as error:
+                logger.info("the lock on a mailbox could not be renewed: %s", error)
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)
 
-    async def _one(self, aor: str, entry: Entry) -> bool:
-        """Deals with the oldest message; False when the user cannot be reached now."""
+    def _retry_at_ms(self) -> int:
+        return self._now_ms() + int(self._config.retry_seconds * 1000)
+
+    async def _one(self, aor: str, entry: Entry) -> int | None:
+        """Deals with the oldest message; when to look again, in ms, if the user cannot be reached now."""
         message = message_of(aor, entry.message)
         if message is None or entry.message is None:
             logger.error("a kept message cannot be read and is dropped")
             _KEPT.labels("unreadable").inc()
             await self._mailbox.remove(aor, entry.id)
-            return True
-        if self._is_old(message, entry.message):
+            return None
+        ends_ms = self._ends_ms(message, entry.message)
+        if self._now_ms() > ends_ms:
             await self._give_up(entry, message, MessageUndelivered.REASON_EXPIRED, 408)
-            return True
+            return None
         devices = await self._registrations.devices(aor)
-        if not devices:
-            return False
+        if not devices:  # who signs in is told of by an event
+            return min(ends_ms + 1, self._now_ms() + _HOUR_MS)
         span = self._tracer.start(
             "messaging.deliver", kind="producer", parent="", attributes={"sip.aor": aor, "sip.call_id": message.call_id},
             links=(message.traceparent,) if message.traceparent else (),
@@ -132,25 +158,24 @@ class Backlog:
         finally:
             span.end("ok" if result is not None and result.outcome is Outcome.DELIVERED else "error")
         if result.outcome is Outcome.UNREACHABLE:
-            return False
+            return self._retry_at_ms()
         if result.outcome is Outcome.REFUSED:
             await self._give_up(entry, message, MessageUndelivered.REASON_REFUSED, result.status)
-            return True
+            return None
         _KEPT.labels("delivered").inc()
         await self._mailbox.remove(aor, entry.id)
         if result.for_recipient:
             self._reports.send(message, span.traceparent, delivered=True)
-        return True
+        return None
 
-    def _is_old(self, message: Message, stored: StoredMessage) -> bool:
-        now_ms = self._now_ms()
-        if now_ms - stored.stored_at_ms > self._config.keep_hours * _HOUR_MS:
-            return True
+    def _ends_ms(self, message: Message, stored: StoredMessage) -> int:
+        """When a message is of no use any more: the time that it may be kept, or its own (RFC 3428 section 7)."""
+        ends_ms = stored.stored_at_ms + int(self._config.keep_hours * _HOUR_MS)
         try:
             expires = message.request.expires
         except SipError:
             expires = None
-        return expires is not None and now_ms > stored.stored_at_ms + expires * 1000
+        return ends_ms if expires is None else min(ends_ms, stored.stored_at_ms + expires * 1000)
 
     async def _give_up(
         self, entry: Entry, message: Message, reason: MessageUndelivered.Reason.ValueType, status: int

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from parley.platform.outbox import Record
 from parley.platform.store.client import Store
+from parley.platform.store.errors import StoreError
 from parley.platform.store.link import Arg
 from parley.platform.store.shards import shard_of
 from parley.proto.events.v1.message_pb2 import MessageUndelivered
@@ -38,7 +39,7 @@ class Mailbox:
         self._config = config
         self._push = store.script("services.messaging", "push.lua")
         self._remove = store.script("services.messaging", "remove.lua")
-        self._unlock = store.script("services.messaging", "unlock.lua")
+        self._lock = store.script("services.messaging", "lock.lua")
 
     async def put(self, aor: str, message: StoredMessage, look_at_ms: int, *, pretend: bool = False) -> str | None:
         """Keeps a message; its id, or None when there is no room. On disk when this returns. Raises StoreError.
@@ -88,13 +89,20 @@ class Mailbox:
         name = token_hex(8)
         return name if await self._store.execute("SET", keys.mailbox_lock_key(aor), name, "NX", "PX", hold_ms) else ""
 
-    async def hold(self, aor: str, hold_ms: int) -> None:
-        """Keeps the lock for longer. Raises StoreError."""
-        await self._store.execute("PEXPIRE", keys.mailbox_lock_key(aor), hold_ms)
+    async def hold(self, aor: str, name: str, hold_ms: int) -> bool:
+        """Keeps the lock for longer; False when it is not ours any more. Raises StoreError."""
+        return bool(await self._lock([keys.mailbox_lock_key(aor)], [name, hold_ms]))
 
     async def unlock(self, aor: str, name: str) -> None:
         """Gives the lock back. Raises StoreError."""
-        await self._unlock([keys.mailbox_lock_key(aor)], [name])
+        await self._lock([keys.mailbox_lock_key(aor)], [name, 0])
+
+    async def clear(self, aor: str) -> None:
+        """Throws away what is kept for a user. Raises StoreError."""
+        box, size, deadlines, _ = _keys(aor)
+        for reply in await self._store.pipeline([["DEL", box], ["DEL", size], ["ZREM", deadlines, _member(aor)]]):
+            if isinstance(reply, StoreError):
+                raise reply
 
 
 class Facts:

@@ -80,6 +80,7 @@ class MessagingService(ShortWorkService):
         events = context.events
         events.subscribe("parley.registrations", RegistrationChanged, self._backlog.on_registration_changed, group=_GROUP)
         events.subscribe("parley.users", UserChanged, self._users.on_user_changed)
+        events.subscribe("parley.users", UserChanged, self._backlog.on_user_changed, group=_GROUP)
         self.ready = True
 
     async def stop(self) -> None:

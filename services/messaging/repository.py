@@ -42,7 +42,7 @@ class Sessions:
         self._use = store.script("services.messaging", "use.lua")
         self._keep = store.script("services.messaging", "keep.lua")
         self._close = store.script("services.messaging", "close.lua")
-        self._unlock = store.script("services.messaging", "unlock.lua")
+        self._lock = store.script("services.messaging", "lock.lua")
 
     async def open(self, session: Session, *, sent: int, received: int, ends_at_ms: int) -> bool:
         """Keeps a session, with both CSeq numbers so far; False when the user has too many. Raises StoreError."""
@@ -88,7 +88,7 @@ class Sessions:
 
     async def end_opening(self, owner: str, peer: str, name: str) -> None:
         """Gives the lock back. Raises StoreError."""
-        await self._unlock([keys.opening_key(owner, peer)], [name])
+        await self._lock([keys.opening_key(owner, peer)], [name, 0])
 
 
 class Deadlines:

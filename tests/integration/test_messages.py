@@ -23,7 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
     limits = quiet_limits() | {"failures_per_source": 1000, "failures_per_user": 1000}
     config = {
         "frontend": {"limits": limits, "flow_grace_seconds": 0.0},
-        "messaging": {"sign_in_seconds": 0.1, "retry_seconds": 1.0, "max_stored": 3, "answer_seconds": 2.0},
+        "messaging": {"sign_in_seconds": 0.1, "retry_seconds": 1.0},
     }
     running = ParleyServer(tmp_path_factory.mktemp("messages"), config=config)
     try:

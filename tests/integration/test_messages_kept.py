@@ -27,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
     config = {
         "frontend": {"limits": quiet_limits(), "flow_grace_seconds": 0.0},
         "messaging": {
-            "sign_in_seconds": 0.1, "retry_seconds": 1.0, "max_stored": 3, "answer_seconds": 1.0,
+            "sign_in_seconds": 0.1, "retry_seconds": 1.0, "max_stored": 3, "answer_seconds": 3.0,
             "max_message_bytes": MOST_BYTES, "session_idle_seconds": 5,
         },
     }  # fmt: skip
@@ -122,6 +122,19 @@ async def test_what_is_refused_is_not_sent_again(server: ParleyServer, absent: s
     assert (await paged(there)).body == b"plain"
     assert await metric(server, 'parley_messaging_undelivered_total{reason="refused"}') == before + 1
     await gone(bob, there)
+
+
+async def test_what_is_kept_ends_with_the_user(server: ParleyServer) -> None:
+    await server.create_users(["short"])
+    bob = await phone(server.ports, "bob")
+    assert (await bob.ask(page(bob, "short", b"for the first"))).status == 202
+    assert (await server.parley("user", "delete", f"short@{DOMAIN}", "--yes")).returncode == 0
+    assert (await bob.ask(page(bob, "short", b"for nobody"))).status == 404
+    await server.create_users(["short"])
+    second = await phone(server.ports, "short")
+    with pytest.raises(TimeoutError):
+        await second.expect("MESSAGE", 1.5)
+    await gone(bob, second)
 
 
 async def test_busy_now_and_free_later(server: ParleyServer, absent: str) -> None:

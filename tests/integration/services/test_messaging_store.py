@@ -175,12 +175,20 @@ async def test_what_cannot_be_read_can_be_taken_out(store: Store) -> None:
     assert await box.remove(ALICE, first.id)
 
 
+async def test_what_is_kept_can_be_thrown_away(store: Store, valkey: Valkey) -> None:
+    box = mailbox(store)
+    await box.put(ALICE, message(b"x"), 1)
+    await box.clear(ALICE)
+    assert all_keys(valkey) == set()
+
+
 async def test_one_process_empties_a_mailbox_at_a_time(store: Store) -> None:
     box = mailbox(store)
     name = await box.lock(ALICE, 50)
     assert name
     assert await box.lock(ALICE, 50) == ""
-    await box.hold(ALICE, 20_000)
+    assert await box.hold(ALICE, name, 20_000)
+    assert not await box.hold(ALICE, "somebody else's", 20_000)
     await asyncio.sleep(0.1)
     assert await box.lock(ALICE, 50) == ""
     await box.unlock(ALICE, name)
