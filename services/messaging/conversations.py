@@ -134,16 +134,15 @@ class Conversations:
     async def _find_again(self, session: Session) -> bool:
         """Looks for the client of a session whose connection is gone."""
         try:
-            bindings = await self._registrations.bindings(session.owner)
+            flow = await self._registrations.find(session.owner, session.endpoint, session.remote_target, session.flow)
         except RpcError as error:
             logger.info("a client could not be looked up: %s", error)
             return False
-        for binding in bindings:
-            if binding.epid == session.endpoint and binding.edge_address and binding.flow != session.flow:
-                session.flow.CopyFrom(binding.flow)
-                await self._sessions.keep(session)
-                return True
-        return False
+        if flow is None:
+            return False
+        session.flow.CopyFrom(flow)
+        await self._sessions.keep(session)
+        return True
 
     async def _speak(self, used: Used, content: Content, message: Message, traceparent: str) -> int:
         dialog = dialog_of(used.session, used.number)

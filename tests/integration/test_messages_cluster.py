@@ -108,6 +108,9 @@ async def test_while_it_is_away_there_is_a_clear_answer(cluster: ParleyCluster) 
     cluster.messagings[0].launch()
     await cluster.messagings[0].ready()
     assert await until_taken(bob, "carol", b"x") == 202
+    cluster.presences[0].kill()  # nobody knows who is blocked
+    unknown = await bob.ask(page(bob, "carol", b"x"))
+    assert (unknown.status, "Retry-After" in unknown) == (503, True)
     await gone(alice, bob)
 
 
