@@ -15,7 +15,7 @@ _CRASH = re.compile(r"Test unit written to (\S+)")
 _DONE = re.compile(r"Done (\d+) runs")
 _LONGEST = {
     "message": 2048, "uri": 512, "values": 512, "framing": 1024, "digest": 1024, "ntlm": 512, "kerberos": 512,
-    "presence": 2048, "pidf": 2048, "contacts": 2048, "webticket": 4096, "dsk": 2048, "messaging": 2048,
+    "presence": 2048, "pidf": 2048, "contacts": 2048, "webticket": 4096, "dsk": 2048, "messaging": 2048, "c3p": 2048,
 }  # fmt: skip
 
 

@@ -55,6 +55,8 @@ def _best_part(content_type: str, body: bytes, session: pb.Session) -> tuple[str
     try:
         parts = parse_multipart(body, content_type)
     except DocumentError:
+        parts = ()
+    if not parts:
         return content_type, body
     fitting = [part for part in parts if _bare(part.content_type or "text/plain") in session.accept_types]
     chosen = (fitting or parts)[-1]

@@ -50,7 +50,8 @@ def test_of_alternatives_each_gets_the_best_it_takes() -> None:
     assert for_session(asked, plain)[1] == b"hi"
     assert dict(for_session(asked, html)[0])["Content-Type"] == "text/html"
     assert for_session(asked, whole)[1] == ALTERNATIVE
-    assert for_session(message("multipart/alternative;boundary=x", ALTERNATIVE), plain)[1] == ALTERNATIVE
+    for boundary, body in (("x", ALTERNATIVE), ("b", b"--b--")):
+        assert for_session(message(f"multipart/alternative;boundary={boundary}", body), plain)[1] == body
 
 
 def test_a_report_names_who_did_not_get_the_message() -> None:
