@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable
 from typing import Final
 
@@ -65,6 +65,8 @@ class Notifier:
         self._sent_at: dict[str, float] = {}
         self._under_way: Counter[str] = Counter()
         """Notifications of each subscription that are not answered yet: the next one waits, so none overtakes another."""
+        self._in_turn: dict[str, deque[tuple[pb.Subscription, Pending, Document]]] = {}
+        """Documents of each subscription that are made already: one is sent after the other."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tell(self, subscription: pb.Subscription, pending: Pending) -> None:
@@ -93,7 +95,20 @@ class Notifier:
     def send(self, subscription: pb.Subscription, document: Document, traceparent: str = "") -> None:
         """Sends a document as it is, in its turn (changes of contacts, each of which counts)."""
         pending = Pending(since=self._clock.wall(), traceparents=[traceparent])
-        self._spawn(self._deliver(subscription, pending, document))
+        waiting = self._in_turn.get(subscription.id)
+        if waiting is not None:
+            waiting.append((subscription, pending, document))
+        else:
+            self._in_turn[subscription.id] = deque([(subscription, pending, document)])
+            self._spawn(self._send_in_turn(subscription.id))
+
+    async def _send_in_turn(self, subscription_id: str) -> None:
+        waiting = self._in_turn[subscription_id]
+        try:
+            while waiting:
+                await self._deliver(*waiting.popleft())
+        finally:
+            del self._in_turn[subscription_id]
 
     async def answer_fetch(self, subscription: pb.Subscription, traceparent: str = "") -> None:
         """The one NOTIFY of a subscription that is not kept (RFC 6665 section 4.4.3). Raises StoreError, RpcError."""

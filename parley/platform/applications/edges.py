@@ -49,14 +49,19 @@ class FlowGone(RpcError):
 
 
 class EdgeAddresses:
-    """gRPC addresses of the front ends, as the registrar has them; all who want them at a time wait for one answer."""
+    """gRPC addresses of the front ends, as the registrar has them.
+
+    All who want one at a time wait for one answer of the registrar, and go on in the order in which they came: what is sent
+    first arrives first.
+    """
 
     def __init__(self, rpc: RpcHost, *, timeout_s: float = 2.0) -> None:
         self._registrar: RegistrarAsyncStub = rpc.channel("parley.registrar.v1.Registrar").stub(RegistrarStub)
         self._timeout_s = timeout_s
         self._known: dict[str, str] = {}
         self._read_at = float("-inf")
-        self._reading: asyncio.Future[RpcError | None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[RpcError | None]] = []
 
     async def of(self, edge_uid: str) -> str:
         """The address of a front end; "" when it holds no lease. Raises RpcError."""
@@ -70,27 +75,40 @@ class EdgeAddresses:
 
     async def _refresh(self, *, unknown: bool) -> None:
         loop = asyncio.get_running_loop()
-        if loop.time() - self._read_at < (_AGAIN_S if unknown else _FRESH_S):
-            return
         if self._reading is None:
+            if loop.time() - self._read_at < (_AGAIN_S if unknown else _FRESH_S):
+                return
             self._reading = loop.create_task(self._read(), context=Context())
-        error = await asyncio.shield(self._reading)
+        turn: asyncio.Future[RpcError | None] = loop.create_future()
+        self._waiting.append(turn)
+        error = await turn
         if error is not None and unknown:
             raise error.again()
 
-    async def _read(self) -> RpcError | None:
-        """Asks the registrar; why it did not answer."""
+    async def _read(self) -> None:
+        """Asks the registrar, then lets those go on who wait."""
         asked_at = asyncio.get_running_loop().time()
+        failure: RpcError | None = RpcError(StatusCode.INTERNAL, "the front ends cannot be read")
         try:
             answer = await self._registrar.ListEdges(ListEdgesRequest(), timeout=self._timeout_s)
-        except RpcError as error:
-            return error
-        else:
             self._read_at = asked_at
             self._known = {edge.edge_uid: edge.address for edge in answer.edges}
-            return None
+            failure = None
+        except RpcError as error:
+            failure = error
         finally:
+            self._go_on(failure)
+
+    def _go_on(self, failure: RpcError | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
             self._reading = None
+            return
+        for turn in waiting:
+            if not turn.done():
+                turn.set_result(failure)
+        # Who comes before these have gone on waits behind them.
+        asyncio.get_running_loop().call_soon(self._go_on, failure)
 
 
 class EdgeSender:

@@ -58,6 +58,27 @@ async def test_many_who_ask_at_a_time_ask_once(registrar: Registrar, addresses: 
     assert registrar.asked == 1
 
 
+async def test_all_go_on_in_the_order_in_which_they_came(registrar: Registrar, addresses: EdgeAddresses) -> None:
+    registrar.answers.clear()
+    order: list[int] = []
+
+    async def ask(number: int) -> None:
+        await addresses.of("edge-1")
+        order.append(number)
+
+    asking = [asyncio.ensure_future(ask(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    registrar.answers.set()
+    number = 3
+    while len(order) < 3:  # others come at every step until those have gone on
+        asking.append(asyncio.ensure_future(ask(number)))
+        number += 1
+        await asyncio.sleep(0)
+    await asyncio.gather(*asking)
+    assert order == list(range(number))
+    assert registrar.asked == 1
+
+
 async def test_each_is_told_that_the_registrar_is_away(registrar: Registrar, addresses: EdgeAddresses) -> None:
     registrar.away = True
     failures = await asyncio.gather(*(addresses.of("edge-1") for _ in range(3)), return_exceptions=True)
@@ -74,6 +95,7 @@ async def test_a_front_end_that_came_just_now_is_found_soon(
     assert await addresses.of("edge-2") == ""
     registrar.edges["edge-2"] = "127.0.0.1:2"
     assert await addresses.of("edge-2") == ""
+    await asyncio.sleep(0.01)
     monkeypatch.setattr(addresses, "_read_at", addresses._read_at - 0.5)
     assert await addresses.of("edge-2") == "127.0.0.1:2"
     assert registrar.asked == 2

@@ -153,6 +153,18 @@ async def test_what_comes_while_one_is_on_its_way_is_told_after_it_and_at_once(r
     assert await rig.settle() == [f"0 0 {BOB}", f"1 2 {BOB},sip:carol@example.test"]
 
 
+async def test_documents_that_are_made_already_go_one_after_the_other(rig: Rig) -> None:
+    rig.edge.answers.clear()
+    for number in range(3):
+        rig.notifier.send(rig.subscription, Document("text/plain", str(number).encode()))
+    assert await rig.settle() == ["0"]
+    rig.edge.answers.set()
+    assert await rig.settle() == ["0", "1", "2"]
+    assert [request.cseq.number for request in rig.edge.sent] == [1, 2, 3]
+    rig.notifier.send(rig.subscription, Document("text/plain", b"3"))
+    assert await rig.settle() == ["0", "1", "2", "3"]
+
+
 async def test_a_refresh_is_answered_at_once_and_takes_in_what_waits(rig: Rig) -> None:
     rig.edge.answers.clear()
     rig.tell()
