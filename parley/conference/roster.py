@@ -149,10 +149,14 @@ def drop_due(conference: pb.Conference, now_ms: int, *, longest_ms: int) -> tupl
     removed: list[Removed] = []
     over = conference.activated_at_ms + longest_ms <= now_ms
     for found in list(conference.participants):
-        here = [one for one in found.endpoints if one.session_type == FOCUS and not _is_lost(one, now_ms)]
-        gone = remove(conference, found.address, "booted" if over else "failed") if over or not here else None
-        if gone is not None:
-            removed.append(gone)
+        lost = [one for one in found.endpoints if _is_lost(one, now_ms)]
+        here = any(one.session_type == FOCUS and one not in lost for one in found.endpoints)
+        if over or not here:
+            gone = remove(conference, found.address, "booted" if over else "failed")
+            removed += [gone] if gone is not None else []
+            continue
+        for one in lost:
+            found.endpoints.remove(one)
     ended = [one for one in conference.watchers if not one.autoextend and one.expires_at_ms <= now_ms]
     for watcher in ended:
         conference.watchers.remove(watcher)

@@ -51,7 +51,7 @@ class ConferenceService(ShortWorkService):
         self._notifier = Notifier(repository, self._sender, tasks, context.tracer, interval_s=config.notify_interval)
         endings = Endings(repository, self._sender, self._notifier, tasks)
         self._clients = Clients(repository)
-        self._sweeper = Sweeper(repository, endings, longest_ms=longest_ms)
+        self._sweeper = Sweeper(repository, endings, context.clock, longest_ms=longest_ms)
         application = ConferenceApplication(
             config,
             Factory(config, repository, endings),

@@ -1,55 +1,33 @@
-"""What is due: conferences that are over, participants that stayed away, subscriptions that nobody refreshed.
-
-Every process looks; doing it twice does no harm.
-"""
+"""What is due: conferences that are over, participants that stayed away, subscriptions that nobody refreshed."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from typing import Final
-
 from parley.conference.roster import Removed, drop_due
 from parley.conference.uris import ConferenceName
-from parley.platform.store.errors import StoreError
-from parley.platform.store.shards import SHARDS
+from parley.platform.clock import Clock
+from parley.platform.sweeping import CHUNK, ShardSweeper
 from parley.proto.conference.v1 import state_pb2 as pb
 from parley.proto.events.v1.conference_pb2 import ConferenceChanged
 from services.conference.endings import Endings
 from services.conference.repository import ConferenceRepository, Fact, Outcome
 
-logger = logging.getLogger(__name__)
 
-_INTERVAL_S: Final = 1.0
-_CHUNK: Final = 100
+class Sweeper(ShardSweeper[ConferenceName]):
+    """Looks at conferences."""
 
-
-class Sweeper:
-    """Looks at all shards once an interval."""
-
-    def __init__(self, repository: ConferenceRepository, endings: Endings, *, longest_ms: int) -> None:
+    def __init__(self, repository: ConferenceRepository, endings: Endings, clock: Clock, *, longest_ms: int) -> None:
+        super().__init__(clock)
         self._repository = repository
         self._endings = endings
         self._longest_ms = longest_ms
 
-    async def run(self) -> None:
-        """Sweeps until cancelled."""
-        while True:
-            await asyncio.sleep(_INTERVAL_S)
-            try:
-                await self.sweep()
-            except StoreError as error:
-                logger.info("what is due is swept later: %s", error)
+    async def due(self, shard: int, now_ms: int) -> list[ConferenceName]:
+        """See `parley.platform.sweeping.ShardSweeper`."""
+        return await self._repository.due(shard, now_ms, CHUNK)
 
-    async def sweep(self) -> None:
-        """Ends what is due now. Raises StoreError."""
-        now_ms = self._repository.now_ms()
-        due = await asyncio.gather(*(self._repository.due(shard, now_ms, _CHUNK) for shard in range(SHARDS)))
-        for names in due:
-            for name in names:
-                await self._sweep(name)
-
-    async def _sweep(self, name: ConferenceName) -> None:
+    async def deal_with(self, shard: int, found: ConferenceName, now_ms: int) -> None:
+        """See `parley.platform.sweeping.ShardSweeper`."""
+        name = found
         if await self._repository.conference(name) is None:
             gone = await self._repository.delete(name)
             if gone is not None:
@@ -58,7 +36,7 @@ class Sweeper:
             return
 
         def apply(conference: pb.Conference) -> Outcome[tuple[list[Removed], list[pb.Watcher]]]:
-            removed, ended = drop_due(conference, self._repository.now_ms(), longest_ms=self._longest_ms)
+            removed, ended = drop_due(conference, now_ms, longest_ms=self._longest_ms)
             return (removed, ended), [Fact(ConferenceChanged.KIND_LEFT, (one.address,), one.reason) for one in removed]
 
         swept = await self._repository.change(name, apply)

@@ -1,17 +1,9 @@
-"""What expires: publications, subscriptions that nobody refreshed, calls whose front end is gone.
-
-Every process looks; doing it twice does no harm.
-"""
+"""What expires: publications, subscriptions that nobody refreshed, calls whose front end is gone."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from typing import Final
-
 from parley.platform.clock import Clock
-from parley.platform.store.errors import StoreError
-from parley.platform.store.shards import SHARDS
+from parley.platform.sweeping import CHUNK, ShardSweeper
 from parley.presence.calls import end_call
 from parley.presence.model import drop_expired
 from parley.proto.events.v1.presence_pb2 import PresenceChanged
@@ -21,41 +13,27 @@ from services.presence.changes import presence_event
 from services.presence.notifier import Notifier
 from services.presence.repository import PresenceRepository
 
-logger = logging.getLogger(__name__)
 
-_INTERVAL_S: Final = 1.0
-_CHUNK: Final = 200
-
-
-class Sweeper:
-    """Looks at all shards once an interval."""
+class Sweeper(ShardSweeper[str]):
+    """Looks at users and subscriptions."""
 
     def __init__(self, repository: PresenceRepository, notifier: Notifier, check: CallCheck, clock: Clock) -> None:
+        super().__init__(clock)
         self._repository = repository
         self._notifier = notifier
         self._check = check
-        self._clock = clock
 
-    async def run(self) -> None:
-        """Sweeps until cancelled."""
-        while True:
-            await asyncio.sleep(_INTERVAL_S)
-            try:
-                await self.sweep()
-            except StoreError as error:
-                logger.info("what has expired is swept later: %s", error)
+    async def due(self, shard: int, now_ms: int) -> list[str]:
+        """See `parley.platform.sweeping.ShardSweeper`."""
+        return await self._repository.due(shard, now_ms, CHUNK)
 
-    async def sweep(self) -> None:
-        """Ends what is due now. Raises StoreError."""
-        now_ms = int(self._clock.wall() * 1000)
-        due = await asyncio.gather(*(self._repository.due(shard, now_ms, _CHUNK) for shard in range(SHARDS)))
-        for shard, members in enumerate(due):
-            for member in members:
-                kind, _, rest = member.partition("|")
-                if kind == "p":
-                    await self._look_at(shard, member, rest, now_ms)
-                else:
-                    await self._end_subscription(shard, member, rest, now_ms)
+    async def deal_with(self, shard: int, found: str, now_ms: int) -> None:
+        """See `parley.platform.sweeping.ShardSweeper`."""
+        kind, _, rest = found.partition("|")
+        if kind == "p":
+            await self._look_at(shard, found, rest, now_ms)
+        else:
+            await self._end_subscription(shard, found, rest, now_ms)
 
     async def _look_at(self, shard: int, member: str, aor: str, now_ms: int) -> None:
         """Drops what of a user has expired."""

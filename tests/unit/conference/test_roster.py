@@ -153,6 +153,16 @@ def test_a_client_that_is_gone_keeps_its_place_for_a_while() -> None:
     assert (gone.address, gone.reason) == (BOB, "failed")
 
 
+def test_of_two_clients_the_one_that_stays_away_goes() -> None:
+    state = conference()
+    join(state, BOB, at_ms=1_000)
+    join(state, BOB, call_id="c2", endpoint="{2}", epid="e2", at_ms=1_000)
+    note_client(state, BOB, "e1", lost=True, now_ms=2_000)
+    assert drop_due(state, 2_000 + GRACE_MS, longest_ms=HOUR_MS) == ([], [])
+    assert [one.id for one in state.participants[0].endpoints] == ["{2}"]
+    assert next_deadline_ms(state, longest_ms=HOUR_MS) == 1_000 + HOUR_MS
+
+
 def test_a_meeting_that_is_too_long_ends_for_all() -> None:
     state = conference()
     join(state, ALICE, at_ms=1)
