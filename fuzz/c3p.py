@@ -1,4 +1,4 @@
-"""C3P requests, offers of messages and what is relayed. The first byte says which."""
+"""C3P requests, names of conferences and what is relayed. The first byte says which."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parley.proto.immcu.v1.state_pb2 import ChatMessage, Session
 from parley.sip.errors import SipParseError
 from parley.sip.uri import parse_uri
 from parley.xml import parse_xml
-from services.immcu.messages import accepted_types, for_session
+from services.immcu.messages import for_session
 
 _COMMANDS: Final[tuple[Callable[[C3pRequest], object], ...]] = (
     add_user, conference_entity, conference_id, conference_info, granted_role, locked, user_keys,
@@ -45,7 +45,7 @@ def _relayed(data: bytes) -> None:
     assert headers and len(body) <= len(data) + 3
 
 
-_READERS: Final[tuple[Callable[[bytes], object], ...]] = (_request, _name, accepted_types, _relayed)
+_READERS: Final[tuple[Callable[[bytes], object], ...]] = (_request, _name, _relayed)
 
 
 def fuzz_one(data: bytes) -> None:

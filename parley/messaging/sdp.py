@@ -6,6 +6,7 @@ another protocol, and is none of these.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 _MEDIA: Final = ("message", "x-ms-message")
@@ -44,10 +45,9 @@ def _lines(body: bytes) -> list[str]:
     return [line.rstrip("\r") for line in body.decode("utf-8", "replace").split("\n")[:_LINES]]
 
 
-def session_description(host: str) -> bytes:
+def session_description(host: str, accepted: Iterable[str] = ACCEPTED) -> bytes:
     """The offer of a session, or the answer to one; its address is nominal. ``host``: a host name or IPv4 address."""
-    kind = "IP4"
     return (
-        f"v=0\r\no=- 0 0 IN {kind} {host}\r\ns=session\r\nc=IN {kind} {host}\r\nt=0 0\r\n"
-        f"m=message 5060 sip null\r\na=accept-types:{' '.join(ACCEPTED)}\r\n"
+        f"v=0\r\no=- 0 0 IN IP4 {host}\r\ns=session\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
+        f"m=message 5060 sip null\r\na=accept-types:{' '.join(accepted)}\r\n"
     ).encode()

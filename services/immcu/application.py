@@ -8,6 +8,7 @@ from grpc import StatusCode
 from prometheus_client import Counter
 
 from parley.conference.uris import CHAT, ConferenceName, parse_name
+from parley.messaging.sdp import accepted_types, offers_messages, session_description
 from parley.platform.applications.dialogs import dialog_of, tag_of
 from parley.platform.applications.host import Incoming
 from parley.platform.clock import Clock
@@ -19,7 +20,7 @@ from parley.sip.outbound import option_tags
 from parley.sip.uri import aor
 from services.immcu.config import ImMcuConfig
 from services.immcu.delivery import Delivery
-from services.immcu.messages import TAKEN, accepted_types, answer_sdp
+from services.immcu.messages import TAKEN
 from services.immcu.relay import Relay
 from services.immcu.repository import ChatRepository
 from services.immcu.sessions import Sessions, session_id
@@ -78,8 +79,7 @@ class ImMcuApplication:
 
     async def _invite(self, incoming: Incoming, name: ConferenceName) -> None:
         request = incoming.request
-        accepted = accepted_types(request.body)
-        if accepted is None:
+        if not offers_messages(request.body):
             self._refuse(incoming, 488, 3013, "this conferencing server takes messages alone")
             return
         target = name.uri(CHAT)
@@ -92,7 +92,7 @@ class ImMcuApplication:
             return
         else:
             session = pb.Session(
-                id=_session_id(incoming), user=incoming.user_aor, dialog=dialog, accept_types=accepted,
+                id=_session_id(incoming), user=incoming.user_aor, dialog=dialog, accept_types=accepted_types(request.body),
                 ms_sender="ms-sender" in option_tags(request, "Supported"),
             )  # fmt: skip
             try:
@@ -108,7 +108,12 @@ class ImMcuApplication:
         headers = [("Contact", f"<{target}>;isfocus"), ("Allow", _ALLOW), ("Supported", "ms-sender")]
         headers.append(("Content-Type", "application/sdp"))
         incoming.reply(
-            200, None, headers, answer_sdp(name.organizer.rpartition("@")[2]), to_tag=tag_of(dialog), record_route=True
+            200,
+            None,
+            headers,
+            session_description(name.organizer.rpartition("@")[2], TAKEN),
+            to_tag=tag_of(dialog),
+            record_route=True,
         )
 
     async def _ack(self, incoming: Incoming, name: ConferenceName) -> None:

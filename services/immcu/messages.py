@@ -17,25 +17,6 @@ TAKEN: Final = ("text/plain", "text/html", _ALTERNATIVE, "application/im-iscompo
 """Media types that the conferencing server relays."""
 
 
-def answer_sdp(host: str) -> bytes:
-    """The session description of our side, by the name of a host; no media flows by it."""
-    return (
-        f"v=0\r\no=- 0 0 IN IP4 {host}\r\ns=session\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
-        f"m=message 5060 sip null\r\na=accept-types:{' '.join(TAKEN)}\r\n"
-    ).encode()
-
-
-def accepted_types(body: bytes) -> list[str] | None:
-    """The media types of an offer of messages, in lower case; None when it offers none."""
-    offered, types = False, list[str]()
-    for line in body.decode("utf-8", "replace").splitlines():
-        if line.startswith(("m=message ", "m=x-ms-message ")):
-            offered = True
-        elif line.startswith("a=accept-types:"):
-            types = line.removeprefix("a=accept-types:").lower().split()[:32]
-    return types if offered else None
-
-
 def for_session(message: pb.ChatMessage, session: pb.Session) -> tuple[list[tuple[str, str]], bytes]:
     """Headers and body for one participant: in a form that its client takes, and so that it sees who speaks."""
     content_type, body = message.content_type, message.body

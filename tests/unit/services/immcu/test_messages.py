@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parley.proto.immcu.v1 import state_pb2 as pb
 from parley.xml import child, children, parse_xml, text_of
-from services.immcu.messages import accepted_types, answer_sdp, for_session, report
+from services.immcu.messages import for_session, report
 
 ALTERNATIVE = (
     b"--b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b\r\nContent-Type: text/html\r\n\r\n<b>hi</b>\r\n"
@@ -14,17 +14,6 @@ ALTERNATIVE = (
 
 def message(content_type: str = "text/plain; charset=UTF-8;msgr=WAAt", body: bytes = b"hello") -> pb.ChatMessage:
     return pb.ChatMessage(sender="sip:bob@example.test", sender_name="Bob", content_type=content_type, body=body, number=3)
-
-
-def test_an_offer_of_messages_says_what_is_taken() -> None:
-    offer = b"v=0\r\nm=message 5060 sip null\r\na=accept-types:text/plain TEXT/HTML\r\n"
-    assert accepted_types(offer) == ["text/plain", "text/html"]
-    assert accepted_types(b"v=0\nm=x-ms-message 5060 sip null\n") == []
-    assert accepted_types(b"v=0\r\nm=audio 4000 RTP/AVP 0\r\n") is None
-    assert accepted_types(b"") is None
-    taken = accepted_types(answer_sdp("example.test"))
-    assert taken is not None
-    assert "text/plain" in taken
 
 
 def test_a_client_that_shows_senders_gets_the_message_as_it_was() -> None:
