@@ -12,7 +12,7 @@ from parley.messaging.cpim import CpimMessage, Header, build_cpim, parse_cpim
 from parley.messaging.imdn import CPIM_NS, Imdn, parse_imdn
 from parley.sip.message import Request, Response
 from tests.integration.test_bad_input import metric
-from tests.support.messages import accept, begin, client, gone, page, paged, phone, said
+from tests.support.messages import SDP, Talk, accept, begin, client, gone, page, paged, phone, said
 from tests.support.ocs_client import OcsClient
 from tests.support.parley_server import ParleyServer, quiet_limits
 from tests.support.sip_client import DOMAIN, SipClient
@@ -28,13 +28,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyServer]:
         "frontend": {"limits": quiet_limits(), "flow_grace_seconds": 0.0},
         "messaging": {
             "sign_in_seconds": 0.1, "retry_seconds": 1.0, "max_stored": 3, "answer_seconds": 3.0,
-            "max_message_bytes": MOST_BYTES, "session_idle_seconds": 5,
+            "max_message_bytes": MOST_BYTES, "session_idle_seconds": 5, "max_sessions": 3,
         },
     }  # fmt: skip
     running = ParleyServer(tmp_path_factory.mktemp("kept"), config=config)
     try:
         asyncio.run(running.start())
-        asyncio.run(running.create_users([f"u{n}" for n in range(30)]))
+        asyncio.run(running.create_users([f"u{n}" for n in range(40)]))
         yield running
     finally:
         asyncio.run(running.stop())
@@ -49,7 +49,7 @@ def absent(server: ParleyServer, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def names() -> Iterator[str]:
-    return iter([f"u{n}" for n in range(30)])
+    return iter([f"u{n}" for n in range(40)])
 
 
 async def test_kept_for_a_phone_and_delivered_in_order_when_it_signs_in(server: ParleyServer, absent: str) -> None:
@@ -330,4 +330,37 @@ async def test_a_session_that_is_not_ours(server: ParleyServer, absent: str) -> 
     for method in ("MESSAGE", "INFO", "BYE", "INVITE"):
         assert (await there.ask_signed(request(method, "t"))).status == 481
         assert (await there.ask_signed(request(method, None))).status == 481
+    await gone(there)
+
+
+async def test_sessions_have_a_limit_and_take_no_extensions(server: ParleyServer, absent: str, names: Iterator[str]) -> None:
+    there, desk = await client(server.ports, absent), await phone(server.ports, next(names))
+    for _ in range(3):
+        assert isinstance(await begin(there, desk.user), Talk)
+    many = await begin(there, desk.user)
+    assert isinstance(many, Response)
+    assert many.status == 480
+    headers = [("Content-Type", "application/sdp"), ("Require", "com.microsoft.rtc-multiparty")]
+    invite = there.ocs_request("INVITE", f"sip:{desk.user}@{DOMAIN}", headers=headers, body=SDP)
+    refused = await there.ask_signed(invite)
+    assert (refused.status, refused.get("Unsupported")) == (420, "com.microsoft.rtc-multiparty")
+    await gone(there, desk)
+
+
+async def test_what_a_session_answers(server: ParleyServer, absent: str, names: Iterator[str]) -> None:
+    there, desk = await client(server.ports, absent), await phone(server.ports, next(names))
+    talk = await begin(there, desk.user)
+    assert isinstance(talk, Talk)
+    assert (await talk.say("OPTIONS", b"")).status == 200
+    assert (await talk.say("SUBSCRIBE", b"")).status == 405
+    assert (await talk.say("INFO", b"<x/>", "application/xml+conversationinfo")).status == 200
+    talk.cseq -= 2
+    assert (await talk.say("MESSAGE", b"old")).status == 500
+    talk.cseq += 2
+    asking = asyncio.create_task(talk.say("MESSAGE", b"no"))
+    await paged(desk, 486)
+    assert (await asking).status == 486
+    await gone(desk)
+    assert (await talk.say("MESSAGE", b"nobody")).status == 480
+    assert (await talk.say("MESSAGE", b"nobody")).status == 481
     await gone(there)
