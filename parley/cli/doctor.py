@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import typer
 from cryptography import x509
@@ -69,6 +70,7 @@ async def examine(options: Options) -> list[Finding]:
         lambda: _services(options, platform, running),
         lambda: _certificates(settings, platform),
         lambda: _kerberos(settings),
+        lambda: _certificate_service(settings, running),
         lambda: _dns(settings),
         lambda: _clock(),
     ]
@@ -231,6 +233,20 @@ async def _kerberos(settings: Settings) -> list[Finding]:
     if keytab.stat().st_mode & 0o077:
         return [Finding("Kerberos", FAIL, f"others can read {keytab}", f"chmod 600 {keytab}")]
     return [Finding("Kerberos", OK, f"tickets for {service}, users of {', '.join(frontend.kerberos_domains)}")]
+
+
+async def _certificate_service(settings: Settings, running: dict[str, Any]) -> list[Finding]:
+    """Clients that are offered TLS-DSK do not sign in while it is away."""
+    frontend = _frontend(settings)
+    if not frontend.dsk_domains or not running:
+        return []
+    url = urlsplit(frontend.certificate_url)
+    answers = await asyncio.to_thread(_tcp_answers, url.hostname or "", url.port or 443)
+    what = f"{frontend.certificate_url}, for users of {', '.join(frontend.dsk_domains)}"
+    if answers:
+        return [Finding("certificate service", OK, what)]
+    next_step = "see docs/operations.md, Signing in with certificates"
+    return [Finding("certificate service", FAIL, f"nothing answers at {what}", next_step)]
 
 
 async def _dns(settings: Settings) -> list[Finding]:

@@ -17,6 +17,7 @@ from tests.integration.test_bad_input import metric
 from tests.support.dsk import DskClient, rsa_key, self_signed
 from tests.support.ocs_client import OcsClient
 from tests.support.parley_server import DOMAIN, ParleyServer, quiet_limits
+from tests.support.ports import free_port
 from tests.support.web_client import WebClient
 
 pytestmark = pytest.mark.valkey
@@ -84,6 +85,26 @@ async def test_the_offer_says_where_certificates_come_from(server: ParleyServer)
     assert f'sts-uri="{server.web_url}/CertProv/CertProvisioningService.svc"' in dsk
     assert (await alice.sign_in()).status == 200  # the password still does
     await alice.abort()
+
+
+async def test_doctor_looks_at_the_web_service(server: ParleyServer) -> None:
+    async def finding() -> dict[str, str]:
+        findings = json.loads((await server.parley("--json", "doctor")).stdout)
+        (found,) = [found for found in findings if found["what"] == "certificate service"]
+        return dict(found)
+
+    assert (await finding())["state"] == "ok"
+    config = server.folder / "parley.yaml"
+    before = config.read_text()
+    config.write_text(
+        before.replace(f"certificate_url: {server.web_url}", f"certificate_url: https://127.0.0.1:{free_port()}")
+    )
+    try:
+        wrong = await finding()
+    finally:
+        config.write_text(before)
+    assert wrong["state"] == "fail"
+    assert "nothing answers at https://127.0.0.1:" in wrong["detail"]
 
 
 async def test_nobody_signs_in_with_somebody_elses_certificate(server: ParleyServer) -> None:
