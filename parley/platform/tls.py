@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -91,7 +92,9 @@ class DevelopmentCa:
         """Makes the CA unless it is there; the path of its certificate."""
         if not (self.certificate.exists() and self._key_file.exists()):
             key = ec.generate_private_key(ec.SECP256R1())
-            name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Parley development CA")])
+            # Clients that know several must not take one for another.
+            title = f"Parley development CA {token_hex(4)}"
+            name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])
             builder = _builder(name, name, key.public_key(), _CA_DAYS).add_extension(
                 x509.BasicConstraints(ca=True, path_length=0), critical=True
             )

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.valkey
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyCluster]:
-    communicator = {"schemes": {DOMAIN: ["TLS-DSK", "NTLM"]}, "certificate_url": "https://web.example.test/x"}
-    running = ParleyCluster(tmp_path_factory.mktemp("cluster"), frontend={"communicator": communicator}, webs=2)
+    running = ParleyCluster(tmp_path_factory.mktemp("cluster"), webs=2)
+    running.offer_certificates(["TLS-DSK", "NTLM"])
     with running.for_module():
         yield running
 

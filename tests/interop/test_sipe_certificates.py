@@ -12,7 +12,8 @@ import pytest
 
 from services.web.routes import CERTIFICATES
 from tests.interop.sipe.harness import Client, build
-from tests.support.parley_server import DOMAIN, ParleyServer
+from tests.support.balancer import Balancer
+from tests.support.parley_server import DOMAIN, ParleyCluster, ParleyServer
 from tests.support.ports import free_port
 from tests.support.sipe import run_scenario
 
@@ -42,6 +43,19 @@ def test_scenario(server: ParleyServer, scenario: str, authentication: str, tmp_
     log = (tmp_path / "logs" / f"{scenario}-alice.log").read_text(errors="replace")
     assert "Authentication-Info: TLS-DSK rspauth=" in log
     assert "NTLM rspauth=" not in log
+
+
+def test_two_front_ends_and_a_web_service_in_processes_of_their_own(tmp_path: Path) -> None:
+    cluster = ParleyCluster(tmp_path / "cluster", presences=1, webs=1)
+    cluster.offer_certificates(SCHEMES)
+    with cluster.for_module(), Balancer([ports["tls"] for ports in cluster.ports]) as balancer:
+        options = ["--authentication", "tls-dsk"]
+        problem = run_scenario("presence", f"127.0.0.1:{balancer.port}", "tls", tmp_path, options)
+    if problem is not None:
+        pytest.fail(problem, pytrace=False)
+    for user in ("alice", "bob"):
+        log = (tmp_path / "logs" / f"presence-{user}.log").read_text(errors="replace")
+        assert "Authentication-Info: TLS-DSK rspauth=" in log
 
 
 def test_wrong_password_gets_no_certificate(server: ParleyServer, tmp_path: Path) -> None:

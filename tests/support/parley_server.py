@@ -243,6 +243,12 @@ class ParleyCluster:
             *self.front_ends,
         ]  # fmt: skip
 
+    def offer_certificates(self, schemes: Sequence[str]) -> None:
+        """Sets, before the start, the schemes of the domain, and the first web service for certificates."""
+        url = f"{self.web_urls[0]}/CertProv/CertProvisioningService.svc"
+        for node in self.front_ends:
+            node._config["frontend"]["communicator"] = {"schemes": {DOMAIN: list(schemes)}, "certificate_url": url}
+
     def pids(self) -> set[int]:
         """All processes, Valkey included."""
         assert self.valkey._process is not None
