@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,9 @@ def call(options: Options, work: Callable[[RpcHost, str | None], Awaitable[Resul
             "no running Parley was found", Exit.UNAVAILABLE,
             f"start one with `parley run` (data folder {platform.data_folder}), or name one with --target",
         )  # fmt: skip
+
+    # What went wrong is said once, by the command itself.
+    logging.getLogger("parley").addHandler(logging.NullHandler())
 
     async def main() -> ResultT:
         host = RpcHost(targets=platform.rpc.targets, tls=MutualTls.of(platform.rpc.tls))

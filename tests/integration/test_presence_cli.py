@@ -19,6 +19,7 @@ from parley.presence.standard.availability import pidf_of
 from parley.presence.standard.pidf import build_pidf
 from parley.sip.message import Request
 from parley.xml import children, parse_xml
+from tests.integration.test_bad_input import metric
 from tests.integration.test_presence import publication, publish
 from tests.integration.test_presence_cluster import contacts_of
 from tests.support.ocs_client import OcsClient
@@ -140,6 +141,25 @@ async def test_watch_tells_states_and_changes_until_ctrl_c(server: ParleyServer)
             pass
     refused = await server.parley("presence", "watch", "nobody")
     assert (refused.returncode, "there is no user nobody" in refused.stderr) == (3, True)
+
+
+async def test_watch_says_what_to_do_when_parley_ends(tmp_path: Path) -> None:
+    ending = ParleyServer(tmp_path)
+    await ending.start()
+    watch = asyncio.ensure_future(ending.parley("--json", "presence", "watch", "alice"))
+
+    async def begun() -> bool:
+        return await metric(ending, "parley_presence_watches") == 1
+
+    try:
+        await eventually(begun)
+    finally:
+        ending.kill()
+    done = await watch
+    assert done.returncode == 4
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: is Parley running?")
 
 
 def card(user: str, *lines: str) -> str:
