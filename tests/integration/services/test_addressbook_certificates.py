@@ -18,8 +18,10 @@ from parley.proto.events.v1.user_pb2 import UserChanged
 from parley.sipae.certificates import address_of, digest_of
 from services.addressbook.certificates import USERS_CA, Issuer
 from services.addressbook.config import CertificatesConfig
+from tests.integration.services.rig import store_of
 from tests.integration.services.test_addressbook import Book, book, code_of
 from tests.support.dsk import certificate_request, rsa_key, self_signed
+from tests.support.valkey import ValkeyCluster
 
 pytestmark = pytest.mark.valkey
 
@@ -154,6 +156,16 @@ async def test_who_gets_none(book: Book) -> None:
     assert await code_of(book.surface.IssueCertificate(bad, None)) is StatusCode.INVALID_ARGUMENT
     await book.surface.SetEnabled(pb.SetEnabledRequest(address="alice", enabled=False), None)
     assert await code_of(issue(book, version=2)) is StatusCode.FAILED_PRECONDITION
+
+
+async def test_certificates_on_a_cluster(valkey_cluster: ValkeyCluster, clock: FakeClock, tmp_path: Path) -> None:
+    async with store_of(valkey_cluster.url, cluster=True) as store:
+        book = Book(store, clock, tmp_path)
+        await book.create("alice")
+        one, other = await issue(book, "{a}"), await issue(book, "{b}")
+        assert await withdraw(book, digest_of(one)) == 1
+        assert (await signs_in(book, one)).status.code == StatusCode.NOT_FOUND.value[0]
+        assert (await signs_in(book, other)).status.code == 0
 
 
 def test_a_configured_ca_signs(tmp_path: Path) -> None:
