@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
@@ -79,7 +78,7 @@ async def test_a_password_gets_a_ticket_and_a_ticket_a_certificate(
     assert certificate.public_key() == rsa_key().public_key()
     ca = x509.load_pem_x509_certificate((server.folder / USERS_CA / "ca.pem").read_bytes())
     certificate.verify_directly_issued_by(ca)
-    with pytest.raises(InvalidSignature):  # those of servers are another's
+    with pytest.raises(ValueError, match="does not match"):  # those of servers are another's
         certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(server.ca_file.read_bytes()))
     listed = json.loads((await server.parley("--json", "user", "certificates", "alice")).stdout)
     assert [entry["certificate"] for entry in listed] == [digest_of(der).hex()]  # one device has one
