@@ -26,6 +26,9 @@ _LATER: Final = (CallChanged.KIND_RINGING, CallChanged.KIND_ANSWERED)
 def note_call(state: pb.Presentity, changed: CallChanged, *, outgoing: bool) -> bool:
     """Applies what a front end tells of a call of this user, whose side ``outgoing`` says; whether anything is new."""
     found = next((call for call in state.calls if _same(call, changed, outgoing)), None)
+    if found is not None and found.ended and changed.at_ms > found.at_ms:
+        state.calls.remove(found)  # an INVITE that was refused is sent again under the same Call-ID
+        found = None
     if changed.kind == CallChanged.KIND_ENDED:
         return found is not None and end_call(found, *_ending(changed, outgoing), changed.at_ms)
     if found is None:

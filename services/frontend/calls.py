@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ TOPIC: Final = "parley.calls"
 _CALLS = Gauge("parley_frontend_calls", "Calls that are ringing or talking, by the front end of the caller")
 _ENDED = Counter("parley_frontend_calls_ended_total", "Calls that ended, by cause", ["cause"])
 _LOST_FACTS = Counter("parley_frontend_facts_lost_total", "Events given up because the event bus was away too long")
+
+_MEDIA: Final = re.compile(rb"^m=(?!(?:x-ms-)?message\b)", re.MULTILINE)
 
 _CAUSES: Final = {
     486: "busy",
@@ -170,8 +173,11 @@ class CallTracker:
 
 
 def offers_media(body: bytes) -> bool:
-    """Whether the body of an INVITE offers more than messages; one without an offer may lead to anything."""
-    return b"m=message" not in body or b"m=audio" in body or b"m=video" in body
+    """Whether the body of an INVITE offers more than messages; one without any body may lead to anything.
+
+    A body without media, such as an invitation to a conference, sets up no call.
+    """
+    return not body or _MEDIA.search(body) is not None
 
 
 class FactPublisher:

@@ -119,8 +119,7 @@ class Notifier:
         """Ends a subscription, and tells so (RFC 6665 section 4.4.1). Raises StoreError."""
         self._pending.pop(subscription.id, None)
         number = await self._repository.next_number(subscription)
-        await self._repository.end(subscription, reason, traceparent)
-        if number:
+        if await self._repository.end(subscription, reason, traceparent) and number:
             request = _request(subscription, number, EMPTY, _ended(reason))
             self._spawn(self._send_last(subscription, request, traceparent))
 
@@ -240,9 +239,8 @@ class Notifier:
                 flow = await self._finder.find(
                     subscription.watcher, subscription.endpoint, subscription.remote_target, subscription.flow
                 )
-                if flow is None:
+                if flow is None or not await self._repository.move(subscription, flow):
                     break
-                await self._repository.move(subscription, flow)
         return "unreachable"
 
     async def _end(self, subscription: pb.Subscription) -> None:

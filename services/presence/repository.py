@@ -44,6 +44,7 @@ class PresenceRepository:
         self._presentities = Documents(store, pb.Presentity, wake)
         self._contacts = Documents(store, pb.ContactList, wake)
         self._watch = store.script("services.presence", "watch.lua")
+        self._end = store.script("services.presence", "end.lua")
         self._next = store.script("services.presence", "next.lua")
 
     # Presentities
@@ -155,49 +156,51 @@ class PresenceRepository:
             commands.append(["HSET", row, subscription.id, _entry(subscription)])
         _raise_first(await self._store.pipeline(commands))
         await self._note(subscription, subscription.resources, "subscribe", traceparent)
-        await self._note(subscription, gone, "timeout", traceparent)
+        await self._note(subscription, gone, "timeout", traceparent, whichever=True)
 
-    async def end(self, subscription: pb.Subscription, event: str = "timeout", traceparent: str = "") -> None:
-        """Forgets a subscription; ``event``: how it ended, in the words of RFC 3858. Raises StoreError."""
+    async def end(self, subscription: pb.Subscription, event: str = "timeout", traceparent: str = "") -> bool:
+        """Forgets a subscription unless its client has renewed it meanwhile; whether it is gone by this. Raises StoreError.
+
+        ``event``: how it ended, in the words of RFC 3858.
+        """
         watcher = subscription.watcher
-        known = await self.subscription(watcher, subscription.id) or subscription
-        commands: list[list[Any]] = [
-            ["HDEL", keys.subscriptions_key(watcher), subscription.id, f"q:{subscription.id}"],
-            ["ZREM", keys.deadlines_key(shard_of(watcher)), f"s|{watcher}|{subscription.id}"],
-        ]
+        own = keys.subscriptions_key(watcher)
+        raw = await self._store.execute("HGET", own, subscription.id)
+        if raw is None:
+            await self._note(subscription, subscription.resources, event, traceparent)
+            return False
+        known = pb.Subscription.FromString(raw)
+        if _incarnation(known) != _incarnation(subscription):
+            return False
+        deadlines = keys.deadlines_key(shard_of(watcher))
+        if not await self._end([own, deadlines], [subscription.id, raw, f"s|{watcher}|{subscription.id}"]):
+            return False
         if known.list_name:
-            commands.append(["HDEL", keys.watchers_key(known.target, LISTS), known.id])
-        _raise_first(await self._store.pipeline(commands))
+            await self._store.execute("HDEL", keys.watchers_key(known.target, LISTS), known.id)
         await self._note(known, known.resources, event, traceparent)
+        return True
 
-    async def move(self, subscription: pb.Subscription, flow: Flow) -> None:
-        """The client of a subscription is reached by another flow now. Raises StoreError."""
-        subscription.flow.CopyFrom(flow)
+    async def move(self, subscription: pb.Subscription, flow: Flow) -> bool:
+        """The client of a subscription is reached by another flow now; False when it has renewed it. Raises StoreError."""
         known = await self.subscription(subscription.watcher, subscription.id)
-        if known is not None:
-            known.flow.CopyFrom(flow)
-            await self.keep(known)
+        if known is None or _incarnation(known) != _incarnation(subscription):
+            return False
+        for one in (known, subscription):
+            one.flow.CopyFrom(flow)
+        await self.keep(known)
+        return True
 
     async def forget(self, subscription: pb.Subscription, targets: Iterable[str]) -> None:
         """Takes a subscription that is gone off those to users. Raises StoreError."""
         await self._note(subscription, targets, "timeout")
 
-    async def _note(self, subscription: pb.Subscription, targets: Iterable[str], event: str, traceparent: str = "") -> None:
-        """Writes a subscription at users it watches ("subscribe"), or takes it off there."""
+    async def _note(
+        self, subscription: pb.Subscription, targets: Iterable[str], event: str, traceparent: str = "", *,
+        whichever: bool = False,
+    ) -> None:  # fmt: skip
+        """Writes a subscription at users it watches ("subscribe"), or takes it off there: this one or ``whichever``."""
         ends = event != "subscribe"
-        data: bytes = b"" if ends else _entry(subscription)
-        if subscription.event == PRESENCE:
-            await self._note_watcher(subscription, targets, data, event, traceparent)
-            return
-        rows = [keys.watchers_key(target, indexed_under(subscription)) for target in targets]
-        commands: list[list[Arg]] = [
-            ["HDEL", row, subscription.id] if ends else ["HSET", row, subscription.id, data] for row in rows
-        ]
-        _raise_first(await self._store.pipeline(commands))
-
-    async def _note_watcher(
-        self, subscription: pb.Subscription, targets: Iterable[str], data: bytes, event: str, traceparent: str
-    ) -> None:
+        entry, package = _entry(subscription), indexed_under(subscription)
         changed = WatcherChanged(
             at_ms=self._now_ms(), subscription_id=subscription.id, watcher=subscription.watcher,
             watcher_name=subscription.watcher_name, event=event, began_at_ms=subscription.began_at_ms,
@@ -205,9 +208,12 @@ class PresenceRepository:
         calls: list[tuple[list[str], list[Arg]]] = []
         for target in targets:
             changed.aor = target
-            outbox = keys.outbox_key(shard_of(target))
-            call_keys = [keys.watchers_key(target), keys.watchers_key(target, WATCHERS), outbox]
-            calls.append((call_keys, [subscription.id, data, pack_event(WATCHERS_TOPIC, target, changed, traceparent)]))
+            told = pack_event(WATCHERS_TOPIC, target, changed, traceparent) if subscription.event == PRESENCE else b""
+            call_keys = [keys.watchers_key(target, package), keys.watchers_key(target, WATCHERS)]
+            call_keys.append(keys.outbox_key(shard_of(target)))
+            calls.append(
+                (call_keys, [subscription.id, b"" if ends else entry, told, entry if ends and not whichever else b""])
+            )
         replies = await self._watch.many(calls)
         _raise_first(replies)
         for (call_keys, _), reply in zip(calls, replies, strict=True):
@@ -274,6 +280,12 @@ def _entry(subscription: pb.Subscription) -> bytes:
     entry.CopyFrom(subscription)
     del entry.resources[:]
     return entry.SerializeToString()
+
+
+def _incarnation(subscription: pb.Subscription) -> tuple[str, str, int, int]:
+    """What a client renews with each SUBSCRIBE, or with a connection of its own."""
+    flow = subscription.flow
+    return subscription.call_id, flow.edge_uid, flow.connection_id, subscription.expires_at_ms
 
 
 def _raise_first(replies: Sequence[Any]) -> None:

@@ -110,6 +110,13 @@ def test_a_call_to_oneself_is_two_dialogs() -> None:
     assert len({dialog.id for dialog in dialogs(state, CallDetail.STATE, 2_000)}) == 2
 
 
+def test_an_invite_that_is_sent_again_after_a_refusal_is_a_call() -> None:
+    state = new_presentity(BOB)
+    for at, kind in ((1_000, RINGING), (2_000, ENDED), (3_000, RINGING)):
+        assert note_call(state, fact(kind, at, cause="busy", status=486), outgoing=False)
+    assert shown(state, now_ms=3_000) == ["early"]
+
+
 def test_only_an_answered_call_makes_busy() -> None:
     state = new_presentity(ALICE)
     state.endpoints.add(contact="sip:alice@192.0.2.1")

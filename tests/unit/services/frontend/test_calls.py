@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parley.proto.events.v1.call_pb2 import CallChanged
-from services.frontend.calls import CallKey, CallTracker
+from services.frontend.calls import CallKey, CallTracker, offers_media
 
 KEY = CallKey("abc@host", "from1")
 
@@ -123,3 +123,19 @@ def test_sweep_ends_what_is_too_old() -> None:
     assert tracker.sweep(59) == []
     (lost,) = tracker.sweep(61)
     assert (lost.cause, lost.ended_by, lost.duration_ms) == ("lost", "server", 51_000)
+
+
+@pytest.mark.parametrize(
+    ("body", "media"),
+    [
+        (b"", True),
+        (b"v=0\r\nm=audio 4000 RTP/AVP 0\r\n", True),
+        (b"v=0\r\nm=message 5060 sip null\r\nm=video 4002 RTP/AVP 34\r\n", True),
+        (b"--x\r\nContent-Type: application/sdp\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\n--x--", True),
+        (b"v=0\r\nm=message 5060 sip null\r\n", False),
+        (b"v=0\r\nm=x-ms-message 5060 sip null\r\n", False),
+        (b'<Conferencing version="2.0"><focus-uri>sip:a@b</focus-uri></Conferencing>', False),
+    ],
+)
+def test_which_invitations_are_calls(body: bytes, media: bool) -> None:
+    assert offers_media(body) is media

@@ -38,16 +38,17 @@ class Repository(PresenceRepository):
         self.numbers[subscription.id] += 1
         return self.numbers[subscription.id]
 
-    async def end(self, subscription: pb.Subscription, event: str = "timeout", traceparent: str = "") -> None:
-        self.numbers.pop(subscription.id, None)
+    async def end(self, subscription: pb.Subscription, event: str = "timeout", traceparent: str = "") -> bool:
         self.ended.append(event)
+        return self.numbers.pop(subscription.id, None) is not None
 
     async def forget(self, subscription: pb.Subscription, targets: Iterable[str]) -> None:
         self.ended.append("forgotten")
 
-    async def move(self, subscription: pb.Subscription, flow: Flow) -> None:
+    async def move(self, subscription: pb.Subscription, flow: Flow) -> bool:
         subscription.flow.CopyFrom(flow)
         self.moved.append(flow)
+        return True
 
 
 class Maker(Documents):
