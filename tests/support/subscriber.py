@@ -36,7 +36,6 @@ class Subscription:
         async with asyncio.timeout(timeout):
             while True:
                 request = await self.told.get()
-                assert not self.numbers or request.cseq.number > self.numbers[-1], "the numbers do not rise"
                 self.numbers.append(request.cseq.number)
                 assert (request.get("Event") or "").partition(";")[0] == self.event
                 if where(request):
@@ -75,11 +74,15 @@ class Subscriber(SipClient):
         self.answers = 200
         """What NOTIFY requests are answered."""
         self._told: dict[str, asyncio.Queue[Request]] = {}
+        self._last: dict[str, int] = {}
 
     def take(self, notify: Request) -> None:
-        """A NOTIFY came; one that was sent again is answered again."""
-        self.answer(notify, self.answers)
-        self.told(notify.call_id).put_nowait(notify)
+        """A NOTIFY came: refused when a later one overtook it (RFC 3261 section 12.2.2), answered again when sent again."""
+        number, last = notify.cseq.number, self._last.get(notify.call_id, 0)
+        self.answer(notify, self.answers if number >= last else 500)
+        if number > last:
+            self._last[notify.call_id] = number
+            self.told(notify.call_id).put_nowait(notify)
 
     def told(self, call_id: str) -> asyncio.Queue[Request]:
         """The notifications of a dialog."""
