@@ -225,11 +225,11 @@ async def test_a_message_is_one_trace_and_one_that_was_kept_is_linked(cluster: P
 async def test_who_begins_to_watch_is_one_trace_and_the_user_is_told_in_one_linked_to_it(
     cluster: ParleyCluster, jaeger: Jaeger
 ) -> None:
-    carol = await Subscriber("carol").connect(cluster.ports[0]["udp"])
+    alice = await Subscriber("alice").connect(cluster.ports[0]["udp"])
     bob = await Subscriber("bob").connect(cluster.ports[1]["udp"])
-    watchers = await carol.subscribe("presence.winfo")
+    watchers = await alice.subscribe("presence.winfo")
     await watchers.notify()
-    watching = await bob.subscribe("presence", "carol")
+    watching = await bob.subscribe("presence", "alice")
     await watchers.notify()
     publish = "events.publish parley.watchers"
     spans = await trace_of(jaeger, watching.call_id, lambda found: publish in {span.name for span in found})
