@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.support.baresip import Account, Phone
 from tests.support.parley_server import ParleyServer
+from tests.support.sipe import run_scenario
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.baresip, pytest.mark.valkey]
@@ -45,3 +47,19 @@ async def test_it_shows_a_contact_that_comes_and_goes(parley_server: ParleyServe
             await eventually(lambda: shows("Online"), what="Bob is online")
             alice.said.clear()
         await eventually(lambda: shows("Offline"), what="Bob is offline")
+
+
+@pytest.mark.sipe
+async def test_it_and_sipe_see_each_other(parley_server: ParleyServer, tmp_path: Path) -> None:
+    async with phone_of(parley_server, "bob", tmp_path, ("presence",), "sip:alice@example.test") as bob:
+        await bob.wait_registered()
+        server = f"127.0.0.1:{parley_server.ports['tls']}"
+        sipe = asyncio.create_task(asyncio.to_thread(run_scenario, "presence-phone", server, "tls", tmp_path))
+
+        async def shows_busy() -> bool:
+            bob.command("contacts")
+            return any(re.search(r"Busy\S* .*alice@example.test", text) for text in bob.said) or sipe.done()
+
+        await eventually(shows_busy, timeout=60, what="Alice is busy")
+        assert not sipe.done()
+    assert await sipe is None

@@ -111,7 +111,7 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balancer]:
         yield balancer
 
 
-@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name not in ("wrong-password", "search")])
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenario_with_two_front_ends_behind_one_port(balanced: Balancer, scenario: str, tmp_path: Path) -> None:
     problem = run_scenario(scenario, f"127.0.0.1:{balanced.port}", "tls", tmp_path)
     if problem is not None:

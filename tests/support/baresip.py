@@ -92,7 +92,7 @@ class Phone:
     tone: int = 440
     ca_file: Path | None = None
     host: str = "127.0.0.1"
-    rtp_ports: str = "21000-29000"
+    rtp_ports: str = "10000-19999"
     contact: str = ""
     """Address of whom the command "message" writes to, and the module "presence" watches."""
     modules: tuple[str, ...] = ()

@@ -91,12 +91,17 @@ def befriend(watcher: Client, other: Client) -> None:
 
 def online_as(watcher: Client, other: Client, status: str) -> None:
     """Returns when watcher is shown other with that status."""
+    shown_as(watcher, other.uri, status, PROMPT)
+
+
+def shown_as(watcher: Client, uri: str, status: str, seconds: float) -> None:
+    """Returns when watcher is shown a contact with that status."""
 
     def probe() -> bool:
-        entry = watcher.buddy(other.uri)
+        entry = watcher.buddy(uri)
         return entry is not None and entry["status"] == status
 
-    watcher.eventually(f"{other.uri} shown as {status}", probe, PROMPT)
+    watcher.eventually(f"{uri} shown as {status}", probe, seconds)
 
 
 def heard(listener: Client, tone: int) -> None:
@@ -242,6 +247,20 @@ def im_from_phone(bench: Bench) -> None:
         raise Missing(f"a message was shown twice: {more}")
 
 
+def presence_phone(bench: Bench) -> None:
+    """Alice sees bob's phone come and go, and becomes busy in between.
+
+    The phone is not started here. It leaves when it shows alice as busy.
+    """
+    (alice,) = bench.signed_on("alice")
+    bob = bench.uri("bob")
+    if not alice.buddy(bob):
+        alice.command("add_buddy", buddy=bob, group="Friends")
+    shown_as(alice, bob, "available", CALL)
+    alice.command("set_status", status="busy")
+    shown_as(alice, bob, "offline", CALL)
+
+
 def group_im(bench: Bench) -> None:
     """A conference of three: create, invite, talk, leave."""
     alice, bob, carol = bench.signed_on("alice", "bob", "carol")
@@ -352,7 +371,7 @@ def call_rejected(bench: Bench) -> None:
 SCENARIOS: dict[str, Callable[[Bench], None]] = {
     scenario.__name__.replace("_", "-"): scenario
     for scenario in (
-        sign_in, wrong_password, contacts, presence, im, im_offline, im_phone, im_from_phone,
+        sign_in, wrong_password, contacts, presence, im, im_offline, im_phone, im_from_phone, presence_phone,
         typing, group_im, search, call, call_rejected, two_clients,
     )
 }  # fmt: skip
