@@ -11,6 +11,7 @@ from rich.table import Table
 
 from parley.cli.errors import Exit, fail
 from parley.cli.session import Options, console, settings_of
+from parley.platform.addresses import is_wildcard
 from parley.platform.config import ConfigError, PlatformConfig, Settings
 from parley.platform.host import Process, service_classes
 from parley.platform.store.errors import StoreError
@@ -101,7 +102,7 @@ def show_demo(platform: PlatformConfig, domain: str, frontend: Any) -> None:
     if frontend is None or "TLS" not in frontend.listeners.by_transport:
         return
     host, port = frontend.listeners.by_transport["TLS"]
-    server = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
+    server = "127.0.0.1" if is_wildcard(host) else host
     ca = platform.data_folder / "tls" / "ca.pem"
     console.print("[bold]Paste into baresip[/bold] (~/.baresip/accounts; sip_cafile in ~/.baresip/config):")
     for name in ("alice", "bob"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
@@ -21,19 +22,19 @@ CHUNK: Final = 200
 T = TypeVar("T")
 
 
-class ShardSweeper(Generic[T]):
+class ShardSweeper(ABC, Generic[T]):
     """Looks at all shards once an interval; a subclass says what is due in one, and what becomes of it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
+    @abstractmethod
     async def due(self, shard: int, now_ms: int) -> Sequence[T]:
         """What is due in a shard, at most `CHUNK`. Raises StoreError."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def deal_with(self, shard: int, found: T, now_ms: int) -> None:
         """Deals with one thing that is due. Raises StoreError, RpcError."""
-        raise NotImplementedError
 
     async def run(self) -> None:
         """Sweeps until cancelled."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from parley.platform.addresses import is_wildcard
 from parley.platform.tls import CertificateFiles, DevelopmentCa, ServerTls
 from services.frontend.config import FrontendConfig
 from services.frontend.flows import Flow, Flows
@@ -16,8 +17,6 @@ from services.frontend.transports.udp import UdpListener
 from services.frontend.transports.websocket import WebSocketListener
 
 logger = logging.getLogger(__name__)
-
-_WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
 
 
 @dataclass
@@ -64,7 +63,7 @@ def certificate_files(config: FrontendConfig, data: Path, hosts: Sequence[str]) 
     if tls.certificate is not None and tls.key is not None:
         return CertificateFiles(tls.certificate, tls.key), False
     names = dict.fromkeys([*hosts, *config.domains, "localhost", "127.0.0.1", "::1"])
-    return DevelopmentCa(data / "tls").issue("frontend", [name for name in names if name not in _WILDCARDS]), True
+    return DevelopmentCa(data / "tls").issue("frontend", [name for name in names if not is_wildcard(name)]), True
 
 
 async def open_listeners(
@@ -139,7 +138,7 @@ def advertised(config: FrontendConfig, opened: Listeners) -> dict[str, tuple[str
     """Host and port by transport, as clients and other servers use them; see `Addresses`."""
     result: dict[str, tuple[str, int]] = {}
     for transport, (host, port) in opened.by_transport.items():
-        name = config.advertise or (host if host not in _WILDCARDS else config.domains[0])
+        name = config.advertise or (host if not is_wildcard(host) else config.domains[0])
         if ":" in name and not name.startswith("["):
             name = f"[{name}]"
         result[transport] = (name, config.advertise_ports.get(transport.lower().removesuffix("6"), port))

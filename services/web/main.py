@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 
 from parley.ntlm.messages import TargetInfo
+from parley.platform.addresses import is_wildcard
 from parley.platform.keys import derive_key
 from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.platform.rpc.batch import BatchClient
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
 _BOOK = "parley.addressbook.v1.AddressBook"
-_WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
 
 
 class WebService(ShortWorkService):
@@ -104,12 +104,12 @@ def _files(config: WebConfig, data: Path, hosts: list[str]) -> CertificateFiles:
     if config.tls.certificate is not None and config.tls.key is not None:
         return CertificateFiles(config.tls.certificate, config.tls.key)
     names = dict.fromkeys([*hosts, *config.domains, "localhost", "127.0.0.1", "::1"])
-    return DevelopmentCa(data / "tls").issue("web", [name for name in names if name not in _WILDCARDS])
+    return DevelopmentCa(data / "tls").issue("web", [name for name in names if not is_wildcard(name)])
 
 
 def _url(host: str, port: int, domain: str) -> str:
     """What clients reach it by when nothing is configured."""
-    name = host if host not in _WILDCARDS else domain
+    name = host if not is_wildcard(host) else domain
     return f"https://[{name}]:{port}" if ":" in name else f"https://{name}:{port}"
 
 

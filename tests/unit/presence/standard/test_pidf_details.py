@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.presence.standard.errors import DocumentError
-from parley.presence.standard.pidf import ACTIVITIES, MAX_TUPLES, Pidf, Tuple, build_pidf, parse_pidf
+from parley.presence.standard.pidf import ACTIVITIES, MAX_TUPLES, Pidf, Tuple, UserInput, build_pidf, parse_pidf
 from parley.presence.standard.tree import clean
 from parley.xml import XmlError
 from tests.unit.presence.standard.made import full_texts, maybe_times, refused, texts
@@ -131,7 +131,8 @@ tuples = st.builds(
 @st.composite
 def documents(draw: st.DrawFn) -> Pidf:
     activities = tuple(draw(st.lists(st.sampled_from(sorted(ACTIVITIES)), max_size=3, unique=True)))
-    user_input = draw(st.sampled_from(("active", "idle", None)))
+    inputs: tuple[UserInput | None, ...] = ("active", "idle", None)
+    user_input = draw(st.sampled_from(inputs))
     return Pidf(
         entity=draw(full_texts),
         tuples=tuple(draw(st.lists(tuples, max_size=3))),
@@ -139,7 +140,7 @@ def documents(draw: st.DrawFn) -> Pidf:
         notes=tuple(draw(st.lists(full_texts, max_size=2))),
         other_activity=draw(texts) if "other" in activities else "",
         person_notes=tuple(draw(st.lists(full_texts, max_size=2))),
-        user_input=user_input,  # type: ignore[arg-type]
+        user_input=user_input,
         last_input=draw(maybe_times) if user_input else None,
         person_timestamp=draw(maybe_times),
     )
