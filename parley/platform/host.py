@@ -105,6 +105,7 @@ class Process:
         if not redis.url and not redis.sentinels:
             self._valkey = BundledValkey(self._data / "valkey")
             redis = redis.model_copy(update={"url": await self._valkey.start()})
+            self._tasks.spawn("bundled Valkey", self._valkey.keep_running())
         listen = list(platform.rpc.listen) or [f"unix:{self._data / SOCKET}"]
         self._rpc = RpcHost(
             listen=listen,

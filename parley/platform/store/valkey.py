@@ -38,6 +38,7 @@ class BundledValkey:
         self._process: asyncio.subprocess.Process | None = None
         self._lock: int | None = None
         self.socket = folder / "valkey.sock"
+        self._program = ""
 
     @property
     def url(self) -> str:
@@ -69,18 +70,19 @@ class BundledValkey:
         self._take_lock()
         try:
             await self._end_stale()
-            await self._launch(str(get_binary_path()))
+            self._program = str(get_binary_path())
+            await self._launch()
             await self._wait_until_ready()
         except BaseException:
             await self.stop()
             raise
         return self.url
 
-    async def _launch(self, program: str) -> None:
+    async def _launch(self) -> None:
         log = (self._folder / "valkey.log").open("ab")
         try:
             self._process = await asyncio.create_subprocess_exec(
-                program, "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
+                self._program, "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
                 "--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
                 "--aof-load-truncated", "yes", "--daemonize", "no", "--pidfile", str(self._folder / "valkey.pid"),
                 "--maxmemory-policy", "noeviction",
@@ -89,6 +91,16 @@ class BundledValkey:
             )  # fmt: skip
         finally:
             log.close()
+
+    async def keep_running(self) -> None:
+        """Starts the server anew when it dies, until it is stopped. Raises StoreUnavailable when it does not start again."""
+        while (process := self._process) is not None:
+            await process.wait()
+            if self._process is process:
+                logger.error("the bundled Valkey ended with code %s and is started again", process.returncode)
+                await self._end_stale()
+                await self._launch()
+                await self._wait_until_ready()
 
     async def stop(self) -> None:
         """Ends the server; it writes what is left."""

