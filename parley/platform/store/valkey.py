@@ -25,6 +25,7 @@ from parley.platform.store.link import Address, Link
 logger = logging.getLogger(__name__)
 
 _START_TIMEOUT_S: Final = 15.0
+_START_ATTEMPTS: Final = 5
 _STALE_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.02
 _PR_SET_PDEATHSIG: Final = 1
@@ -93,14 +94,24 @@ class BundledValkey:
             log.close()
 
     async def keep_running(self) -> None:
-        """Starts the server anew when it dies, until it is stopped. Raises StoreUnavailable when it does not start again."""
+        """Starts the server anew when it dies, until it is stopped.
+
+        Raises StoreUnavailable when it did not start again several times in a row.
+        """
+        failures = 0
         while (process := self._process) is not None:
             await process.wait()
             if self._process is process:
                 logger.error("the bundled Valkey ended with code %s and is started again", process.returncode)
                 await self._end_stale()
                 await self._launch()
-                await self._wait_until_ready()
+                try:
+                    await self._wait_until_ready()
+                    failures = 0
+                except StoreUnavailable:  # it may have been killed once more, just then
+                    failures += 1
+                    if failures >= _START_ATTEMPTS:
+                        raise
 
     async def stop(self) -> None:
         """Ends the server; it writes what is left."""
