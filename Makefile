@@ -7,10 +7,12 @@ DEV_STAMP := $(VENV)/.dev
 COMPILED_TESTS := tests/unit/sip tests/unit/services tests/unit/ntlm tests/unit/sipae tests/integration/test_transports.py \
   tests/integration/test_cluster.py tests/integration/test_presence.py tests/integration/services \
   tests/interop/test_calls_baresip.py tests/interop/test_sipp.py
+# Two processes or more, each file of tests in one of them: most tests wait for a client or a timer.
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 CODE := parley services tests bench fuzz tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit check compiled bench fuzz proto proto-baseline fmt lock clean
+.PHONY: help run test coverage unit check compiled bench fuzz proto proto-baseline fmt lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -34,8 +36,11 @@ run: $(RUN_STAMP) ## Run everything on this machine, with demo users
 
 test: $(DEV_STAMP) ## Install what the tests need, then run all of them
 	@tools/install-test-tools.sh
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+
+coverage: $(DEV_STAMP) ## Run all tests, one by one, and tell which lines they reach
+	@tools/install-test-tools.sh
 	$(BIN)/coverage run -m pytest $(ARGS)
-	@$(BIN)/coverage combine --quiet 2>/dev/null || true
 	@$(BIN)/coverage report --skip-covered --skip-empty | tail -n 25
 
 unit: $(DEV_STAMP) ## Run the tests that need no other program
@@ -60,7 +65,7 @@ bench: $(DEV_STAMP) ## Measure against Kamailio (Debian packages kamailio, sip-t
 compiled: $(DEV_STAMP) ## Compile the hot paths, and test what is compiled against real clients
 	@command -v cc >/dev/null || { echo "a C compiler is needed"; exit 1; }
 	@mkdir -p build; $(BIN)/python tools/compile_cores.py build/compiled >build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
-	cd build/compiled && PYTHONPATH=. ../../$(BIN)/python -m pytest $(or $(ARGS),$(COMPILED_TESTS))
+	cd build/compiled && PYTHONPATH=. ../../$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(or $(ARGS),$(COMPILED_TESTS))
 
 fuzz: $(DEV_STAMP) ## Fuzz the parsers for a while
 	$(BIN)/python -m fuzz.run --seconds 30 $(ARGS)

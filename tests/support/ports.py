@@ -1,8 +1,12 @@
-"""Ports that nobody listens on."""
+"""Ports that nobody listens on.
+
+Processes that run tests side by side take theirs from shares of the range, so none takes what another has just looked at.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import socket
 from pathlib import Path
@@ -13,9 +17,10 @@ LOWEST = 20_000
 
 
 def _candidates() -> list[int]:
-    """The ports that the kernel never gives to an outgoing connection, in an order of this process."""
+    """The ports that the kernel never gives to an outgoing connection, in an order of this process's own."""
     first_ephemeral = int(EPHEMERAL.read_text().split()[0]) if EPHEMERAL.exists() else 32_768
-    ports = list(range(LOWEST, first_ephemeral))
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = list(range(LOWEST + process, first_ephemeral, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
     random.SystemRandom().shuffle(ports)
     return ports
 

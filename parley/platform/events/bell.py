@@ -65,15 +65,18 @@ class Bell:
             logger.debug("a ring is lost: %s", error)
 
     async def _listen(self) -> None:
-        last = "$"
+        last = ""
         while True:
             try:
                 # A connection of its own, as the command holds it up.
                 link = await self._store.link(_KEY, "bell")
+                if not last:  # an entry by its id, not "$": so no ring falls between two commands
+                    newest = await link.execute("XREVRANGE", _KEY, "+", "-", "COUNT", 1)
+                    last = newest[0][0].decode() if newest else "0-0"
                 reply = await link.execute("XREAD", "BLOCK", _BLOCK_MS, "STREAMS", _KEY, last)
             except StoreError as error:
                 logger.debug("nobody rings: %s", error)
-                last = "$"
+                last = ""
                 await asyncio.sleep(_AWAY_S)
                 continue
             entries = _entries(reply)

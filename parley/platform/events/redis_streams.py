@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 _LEASE_MS: Final = 4_000
 _RENEW_S: Final = 1.0
 _IDLE_S: Final = 0.02
-_IDLE_MAX_S: Final = 0.2
+_IDLE_MAX_S: Final = 1.0
+"""The bell wakes a reader; this is for a ring that was lost."""
 _AWAY_S: Final = 1.0
 _TAKEN_ANEW: Final = 2
 _COUNT: Final = 64
