@@ -61,6 +61,7 @@ def test_text_of_64_bytes_gets_no_further_block() -> None:
         assert integrity_is_right(MsMessage.parse(protect(message, KEY)), KEY)
 
 
+ID = bytes(range(16))
 VALID = protect(ALLOCATE, KEY)
 
 
@@ -73,10 +74,10 @@ VALID = protect(ALLOCATE, KEY)
         (VALID[:24] + b"\x21\x12\xa4\x42" + VALID[28:], "does not begin with its cookie"),
         (VALID[:-1], "says it has 125 bytes of attributes and has 124"),
         (VALID + b"\0", "says it has 125 bytes of attributes and has 126"),
-        (bytes(MsMessage(3).add(0x8008, b""))[:-2] + b"\0\1", "reaches beyond"),
-        (bytes(MsMessage(3).add(0x0008, bytes(20)).add(0x0013, b"")), "not the last"),
-        (bytes(MsMessage(3).add(0x0008, bytes(19))), "has 19 bytes and not 20"),
-        (bytes(MsMessage(3, attributes=[(0x8008, b"")] * 65)), "more than 64"),
+        (bytes(MsMessage(3, ID).add(0x8008, b""))[:-2] + b"\0\1", "reaches beyond"),
+        (bytes(MsMessage(3, ID).add(0x0008, bytes(20)).add(0x0013, b"")), "not the last"),
+        (bytes(MsMessage(3, ID).add(0x0008, bytes(19))), "has 19 bytes and not 20"),
+        (bytes(MsMessage(3, ID, attributes=[(0x8008, b"")] * 65)), "more than 64"),
         (b"\0\3\0\x0a" + bytes(16) + COOKIE_ATTRIBUTE + b"\0\1", "reaches beyond"),
     ],
 )
