@@ -155,10 +155,10 @@ class Message:
         """An empty success response to this request."""
         return Message(self.method, MessageClass.SUCCESS, self.transaction_id)
 
-    def error(self, code: ErrorCode, reason: str = "") -> Message:
-        """An error response to this request."""
+    def error(self, code: ErrorCode, reason: str | None = None) -> Message:
+        """An error response to this request, with the usual phrase of its code unless another is given."""
         return Message(self.method, MessageClass.ERROR, self.transaction_id).add(
-            Attribute.ERROR_CODE, encode_error(code, reason or code.reason)
+            Attribute.ERROR_CODE, encode_error(code, code.reason if reason is None else reason)
         )
 
     @property

@@ -47,13 +47,15 @@ class Relay:
     """A port of ours that stands for a client.
 
     ``advertised``: its address as peers see it; ``local``: as it is bound; ``stream``: a TCP port (RFC 6062, MS-TURN over
-    TCP); ``handle``: what the shell opened, not looked at by any core.
+    TCP); ``handle``: what the shell opened, not looked at by any core; ``dont_fragment``: it sends nothing in
+    fragments.
     """
 
     advertised: Address
     local: Address
     stream: bool
     handle: Any
+    dont_fragment: bool = False
 
     @property
     def family(self) -> Family:
@@ -85,9 +87,11 @@ class Traffic:
 class Allocation:
     """One client's share of the relay.
 
-    ``number``: names it within its worker; ``key``: of message integrity; ``relays``: one, or one of each family;
-    ``permissions``: peer IP addresses, until when; ``destination``: the active destination of MS-TURN, where raw payload
-    goes; ``connection_id``: 20 bytes with MS-TURN.
+    ``number``: names it within its worker; ``username``: as the client gives it; ``user``: whom quotas and events mean by
+    it; ``key``: of message integrity; ``relays``: one, or one of each family; ``permissions``: peer IP addresses, until
+    when; ``rate``: bytes of payload per second that may pass each way, 0 for any number; ``lifetime``: seconds it was last
+    given; ``kept_by_traffic``: it does not end while packets pass (MS-TURN); ``destination``: the active destination of
+    MS-TURN, where raw payload goes; ``connection_id``: 20 bytes with MS-TURN.
     """
 
     number: int
@@ -98,6 +102,10 @@ class Allocation:
     relays: tuple[Relay, ...]
     opened_at: float
     expires_at: float
+    user: str = ""
+    rate: int = 0
+    lifetime: float = 0.0
+    kept_by_traffic: bool = False
     permissions: dict[str, float] = field(default_factory=dict)
     channels: dict[int, Channel] = field(default_factory=dict)
     channel_by_peer: dict[Address, Channel] = field(default_factory=dict)

@@ -43,6 +43,9 @@ class DataPlane(Protocol):
     def set_destination(self, allocation: Allocation, previous: Address | None) -> None:
         """``allocation.destination`` has changed (MS-TURN)."""
 
+    def retire(self, allocation: Allocation, relay: Relay) -> None:
+        """Closes one relay of two; it is in ``allocation.relays`` no more."""
+
     def traffic(self, allocation: Allocation) -> Traffic:
         """What has been moved so far."""
 
