@@ -98,7 +98,7 @@ class Allocation:
     flow: Flow
     dialect: Dialect
     username: str
-    key: bytes
+    key: bytes = field(repr=False)
     relays: tuple[Relay, ...]
     opened_at: float
     expires_at: float

@@ -1,7 +1,8 @@
 """Who may use the relay: users of the configuration, and names that carry their own end of validity.
 
 Time-limited names follow draft-uberti-behave-turn-rest-00: the name is "expiry" or "expiry:user", the expiry in Unix
-seconds, the password base64(HMAC-SHA1(secret, name)). Whoever has the secret can issue them, and nothing is looked up to check one.
+seconds, the password base64(HMAC-SHA1(secret, name)). Whoever has the secret can issue them, and they are checked without
+a look-up.
 The end of validity counts when an allocation is made; a call that lasts longer is not cut.
 """
 

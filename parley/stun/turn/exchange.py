@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parley.stun.addresses import Address
 from parley.stun.codes import Attribute, ErrorCode
@@ -28,7 +28,7 @@ class Caller:
 
     username: str
     user: str
-    key: bytes
+    key: bytes = field(repr=False)
     sha256: bool = False
 
 

@@ -1,7 +1,7 @@
 """One packet: where it goes and as what, decided on an allocation's own state (RFC 8656 sections 11 and 12).
 
-These run for every packet, so they read bytes where they stand, make no objects on the way, and answer None for a packet to be
-dropped; why it is dropped matters to nobody, RFC 8656 wants silence. A live channel is a permission for the peer it
+These run for every packet, so they read bytes where they stand, make no objects on the way, and answer None for a packet to
+be dropped; why it is dropped matters to nobody, RFC 8656 wants silence. A live channel is a permission for the peer it
 is bound to: clients that refresh their channels alone, as some do, are not cut off while those last.
 """
 
