@@ -104,7 +104,7 @@ class CredentialsResponse:
 
     id: str
     username: bytes
-    password: bytes
+    password: bytes = field(repr=False)
     minutes: int
     relays: tuple[MediaRelay, ...]
     realm: str = ""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -37,9 +37,9 @@ _MAX_FILETIME: Final = (1 << 64) - 1
 class TokenKeys:
     """Secrets of one generation: for the id of a user, for the user name, for the password."""
 
-    identity: bytes
-    username: bytes
-    password: bytes
+    identity: bytes = field(repr=False)
+    username: bytes = field(repr=False)
+    password: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Issued:
     """Credentials, binary. ``expires_at``: Unix time."""
 
     username: bytes
-    password: bytes
+    password: bytes = field(repr=False)
     expires_at: float
 
 
@@ -55,7 +55,7 @@ class Issued:
 class Verified:
     """What a right user name says. ``client_id``: 20 bytes, the same for all tokens of one user; ``flags``: of version 2."""
 
-    password: bytes
+    password: bytes = field(repr=False)
     client_id: bytes
     expires_at: float
     flags: int

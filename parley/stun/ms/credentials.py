@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 
-class MsAccount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MsAccount:
     """What a user name stands for. ``user``: whom quotas and events mean; ``password``: binary; ``expired``: it was good."""
 
     user: str
-    password: bytes
+    password: bytes = field(repr=False)
     expired: bool
 
 

@@ -135,3 +135,11 @@ def test_times() -> None:
     for beyond in (-1.2e10, 1e13):
         with pytest.raises(ValueError, match="FILETIME"):
             to_filetime(beyond)
+
+
+def test_no_text_shows_a_secret() -> None:
+    tokens = Tokens([MASTER])
+    issued = tokens.issue("sip:a@b", NOW)
+    for value in (KEYS, issued, tokens.verify(issued.username)):
+        assert repr(issued.password) not in repr(value)
+        assert repr(KEYS.username) not in repr(value)

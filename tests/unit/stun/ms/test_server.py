@@ -7,11 +7,6 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parley.stun.turn.config import TurnConfig
-from parley.stun.turn.forwarding import Outgoing
-from parley.stun.turn.observer import CloseReason
-from parley.stun.turn.peers import PeerPolicy
-from parley.stun.turn.table import AllocationTable, Quotas
 
 from parley.mras.credentials import MrasCredentials
 from parley.mras.tokens import Issued, Tokens
@@ -25,7 +20,12 @@ from parley.stun.ms.message import MsMessage
 from parley.stun.ms.pseudo_tls import CLIENT_HELLO_SIZE, is_client_hello, server_hello
 from parley.stun.ms.server import MsTurnServer
 from parley.stun.turn.allocations import Allocation, Channel, Dialect, Flow, Relay, Traffic, Transport
+from parley.stun.turn.config import TurnConfig
+from parley.stun.turn.forwarding import Outgoing
+from parley.stun.turn.observer import CloseReason
+from parley.stun.turn.peers import PeerPolicy
 from parley.stun.turn.plane import NoPortLeft
+from parley.stun.turn.table import AllocationTable, Quotas
 
 UNIX = 1_790_000_000.0
 SERVER = Address("203.0.113.1", 3478)
@@ -318,7 +318,7 @@ def test_packets_of_peers_come_in_indications_and_bare_from_the_active_destinati
     assert session.client.receive(arrived) == [PeerData(PEER, b"hi", bare=False)]
     session.client.set_destination(PEER)
     assert session.run() == [DestinationSet(PEER)]
-    assert world.log[-1] == ("destination", PEER, None)
+    assert world.log[-1:] == [("destination", PEER, None)]
     assert forwarding.from_raw(session.allocation, b"raw", now) == (session.allocation.relays[0], PEER, b"raw")
     assert forwarding.to_client(session.allocation, PEER, b"raw", now, framed=False) == b"raw"
     beside = forwarding.to_client(session.allocation, OTHER, b"hi", now, framed=False)
@@ -326,7 +326,7 @@ def test_packets_of_peers_come_in_indications_and_bare_from_the_active_destinati
     assert session.client.receive(beside) == [PeerData(OTHER, b"hi", bare=False)]
     session.client.set_destination(OTHER)
     assert session.run() == [DestinationSet(OTHER)]
-    assert world.log[-1] == ("destination", OTHER, PEER)
+    assert world.log[-1:] == [("destination", OTHER, PEER)]
     late = forwarding.to_client(session.allocation, PEER, b"late", now, framed=False)
     assert late is not None
     assert session.client.receive(late) == [PeerData(PEER, b"late", bare=False)]
