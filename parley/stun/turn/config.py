@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from parley.stun.addresses import Family
+from parley.stun.discovery import Discovery
 from parley.stun.turn.peers import PeerPolicy
 
 PERMISSION_LIFETIME: Final = 300.0
@@ -18,7 +19,8 @@ class TurnConfig:
 
     ``nonce_key``: 32 bytes, the same on all replicas; ``nonce_lifetime``, ``default_lifetime``, ``max_lifetime``: seconds;
     ``families``: of relay addresses; ``tcp``: whether TCP may be relayed (RFC 6062); ``worker``: 0 to 255, stands in
-    whatever may come back to another worker; ``software``: told to authenticated clients, "" for nothing.
+    whatever may come back to another worker; ``discovery``: the sockets of RFC 5780; ``software``: told to authenticated
+    clients, "" for nothing.
     """
 
     realm: str
@@ -30,6 +32,7 @@ class TurnConfig:
     peers: PeerPolicy = field(default_factory=PeerPolicy)
     tcp: bool = True
     worker: int = 0
+    discovery: Discovery | None = None
     software: str = ""
 
 

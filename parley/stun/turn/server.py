@@ -13,6 +13,7 @@ from typing import Final
 from parley.stun.addresses import Address, Family
 from parley.stun.channel_data import FIRST_CHANNEL, LAST_CHANNEL
 from parley.stun.codes import Attribute, ErrorCode, MessageClass, Method
+from parley.stun.discovery import ATTRIBUTES
 from parley.stun.errors import StunParseError
 from parley.stun.integrity import fingerprint_is_right, protect
 from parley.stun.message import Message
@@ -26,8 +27,9 @@ from parley.stun.turn.forwarding import relay_to
 from parley.stun.turn.observer import CloseReason, Observer
 from parley.stun.turn.plane import DataPlane, RelayPorts
 from parley.stun.turn.reservations import Reservations
-from parley.stun.turn.shell import Shell
+from parley.stun.turn.shell import PeerConnection, Shell
 from parley.stun.turn.table import AllocationTable
+from parley.stun.turn.tcp import PeerConnections
 
 _AUTHENTICATION: Final = frozenset({
     Attribute.USERNAME, Attribute.USERHASH, Attribute.REALM, Attribute.NONCE, Attribute.PASSWORD_ALGORITHM,
@@ -41,6 +43,8 @@ _KNOWN: Final[dict[int, frozenset[int]]] = {
     Method.REFRESH: _AUTHENTICATION | {Attribute.LIFETIME, Attribute.REQUESTED_ADDRESS_FAMILY},
     Method.CREATE_PERMISSION: _AUTHENTICATION | {Attribute.XOR_PEER_ADDRESS},
     Method.CHANNEL_BIND: _AUTHENTICATION | {Attribute.XOR_PEER_ADDRESS, Attribute.CHANNEL_NUMBER},
+    Method.CONNECT: _AUTHENTICATION | {Attribute.XOR_PEER_ADDRESS},
+    Method.CONNECTION_BIND: _AUTHENTICATION | {Attribute.CONNECTION_ID},
 }  # fmt: skip
 
 
@@ -78,6 +82,10 @@ class TurnServer:
             Method.CREATE_PERMISSION: self._create_permission,
             Method.CHANNEL_BIND: self._bind_channel,
         }
+        self.connections = PeerConnections(config, table, shell, self._report)
+        if config.tcp:
+            self._handlers[Method.CONNECT] = self.connections.connect
+            self._handlers[Method.CONNECTION_BIND] = self.connections.bind
 
     def receive(self, flow: Flow, data: bytes, now: float) -> bytes | None:
         """The reply to one whole control message, None for none. ``now``: monotonic seconds."""
@@ -87,7 +95,7 @@ class TurnServer:
             self._observer.refused(flow, Dialect.TURN, 0, 0)
             return None
         is_sound = message.fingerprint_at < 0 or fingerprint_is_right(message)
-        if not is_sound or message.message_class is not MessageClass.REQUEST or message.method not in _KNOWN:
+        if not is_sound or message.message_class is not MessageClass.REQUEST or not self._serves(message.method):
             self._observer.refused(flow, Dialect.TURN, message.method, 0)
             return None
         if message.method == Method.BINDING:
@@ -104,7 +112,19 @@ class TurnServer:
 
     def expire(self, now: float) -> float:
         """Ends whatever is over by now, of both dialects; the monotonic time at which to call this again."""
-        return min(self._table.expire(now), self.reservations.expire(now))
+        return min(self._table.expire(now), self.reservations.expire(now), self.connections.expire(now))
+
+    def dialled(self, connection: PeerConnection, connected: bool, now: float) -> None:
+        """What became of `Shell.dial`."""
+        self.connections.dialled(connection, connected, now)
+
+    def accepted(self, allocation: Allocation, peer: Address, now: float) -> PeerConnection | None:
+        """A peer has connected to a TCP relay; None when it must be hung up."""
+        return self.connections.accepted(allocation, peer, now)
+
+    def disconnected(self, connection: PeerConnection) -> None:
+        """A connection to a peer, or the stream spliced to it, is closed."""
+        self.connections.disconnected(connection)
 
     def drain(self, hosts: dict[Family, str], domain: str = "") -> None:
         """New clients are sent to a host of their family, or told that there is no room; allocations live on."""
@@ -120,18 +140,41 @@ class TurnServer:
 
     def _binding(self, flow: Flow, request: Message) -> bytes | None:
         """Anyone may ask for its address (RFC 8489 section 12)."""
-        fingerprint = request.fingerprint_at >= 0
-        unknown = request.unknown_attributes(_KNOWN[Method.BINDING])
-        if unknown:
-            self._observer.refused(flow, Dialect.TURN, request.method, ErrorCode.UNKNOWN_ATTRIBUTE)
-            return protect(error_of(request, unknown_attributes(unknown)), fingerprint=fingerprint)
-        response = request.success().add_xor_address(Attribute.XOR_MAPPED_ADDRESS, flow.client)
-        return protect(response, fingerprint=fingerprint)
+        discovery = self._config.discovery
+        if discovery is not None and not discovery.serves(flow):
+            discovery = None
+        target = flow
+        try:
+            unknown = request.unknown_attributes(_KNOWN[Method.BINDING] | (ATTRIBUTES if discovery else frozenset()))
+            if unknown:
+                raise unknown_attributes(unknown)
+            if discovery is not None:
+                response, target = discovery.answer(flow, request)
+            else:
+                response = request.success().add_xor_address(Attribute.XOR_MAPPED_ADDRESS, flow.client)
+        except (StunParseError, Refused) as error:
+            refusal = error if isinstance(error, Refused) else malformed(error)
+            self._observer.refused(flow, Dialect.TURN, request.method, refusal.code)
+            response = error_of(request, refusal)
+        answer = protect(response, fingerprint=request.fingerprint_at >= 0)
+        if target == flow:
+            return answer
+        self._shell.send(target, answer)
+        return None
+
+    def _serves(self, method: int) -> bool:
+        return method == Method.BINDING or method in self._handlers
+
+    def _report(self, exchange: Exchange, code: ErrorCode) -> None:
+        self._observer.refused(exchange.flow, Dialect.TURN, exchange.request.method, code)
 
     def _authenticated(self, flow: Flow, request: Message, now: float) -> bytes | None:
         allocation = self._allocation(flow)
         try:
-            caller = self._authenticator.authenticate(request, flow, allocation, self._wall())
+            owner = allocation
+            if request.method == Method.CONNECTION_BIND and (connection := self.connections.named_in(request)) is not None:
+                owner = connection.allocation
+            caller = self._authenticator.authenticate(request, flow, owner, self._wall())
         except StunParseError as error:
             return self._refuse(flow, request, malformed(error), now)
         except Refused as refused:

@@ -23,8 +23,7 @@ class PeerConnectionState(Enum):
 class PeerConnection:
     """A TCP connection between a relay and a peer (RFC 6062).
 
-    ``number``: 32 bits, the first 8 name the worker; ``deadline``: until when it must come one step further; ``request``:
-    the CONNECT that is not answered yet, empty for a connection that the peer made.
+    ``number``: 32 bits, the first 8 name the worker; ``deadline``: until when it must come one step further.
     """
 
     number: int
@@ -33,7 +32,6 @@ class PeerConnection:
     peer: Address
     state: PeerConnectionState
     deadline: float
-    request: bytes = b""
 
 
 class Shell(Protocol):
