@@ -12,7 +12,7 @@ SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 CODE := parley services tests bench fuzz tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage unit check compiled bench fuzz proto proto-baseline fmt lock clean
+.PHONY: help run test coverage unit native check compiled bench fuzz proto proto-baseline fmt lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -31,10 +31,10 @@ $(DEV_STAMP): $(RUN_STAMP) requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-run: $(RUN_STAMP) ## Run everything on this machine, with demo users
+run: $(RUN_STAMP) native ## Run everything on this machine, with demo users
 	@$(BIN)/parley run
 
-test: $(DEV_STAMP) ## Install what the tests need, then run all of them
+test: $(DEV_STAMP) native ## Install what the tests need, then run all of them
 	@tools/install-test-tools.sh
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
@@ -42,6 +42,9 @@ coverage: $(DEV_STAMP) ## Run all tests, one by one, and tell which lines they r
 	@tools/install-test-tools.sh
 	$(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage report --skip-covered --skip-empty | tail -n 25
+
+native: $(RUN_STAMP) ## Build the packet path of the relay in Rust, when cargo is there
+	@$(BIN)/python tools/build_native.py
 
 unit: $(DEV_STAMP) ## Run the tests that need no other program
 	$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -55,6 +58,7 @@ check: $(DEV_STAMP) ## Format, lint, types, docstrings, protos, import rules
 	$(BIN)/python tools/generate_proto.py --check
 	$(BIN)/python tools/check_imports.py
 	$(BIN)/python tools/check_tree.py
+	@if command -v cargo >/dev/null; then tools/check_native.sh; else echo "no cargo: native/ is not checked"; fi
 	@echo "all checks passed"
 
 bench: $(DEV_STAMP) ## Measure against Kamailio (Debian packages kamailio, sip-tester), compiled when there is a C compiler
