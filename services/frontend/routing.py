@@ -83,6 +83,12 @@ APPLICATION_ROWS: Final = (
     RouteRow(_APPLICATION, "conference", opaque="app:conf:"),
     RouteRow(_APPLICATION, "presence", opaque="app:presence"),
     RouteRow(_APPLICATION, "messaging", opaque="app:messaging"),
+    # credentials of the media relay
+    RouteRow(_APPLICATION, "avedge", opaque="srvr:mras"),
+    RouteRow(
+        _APPLICATION, "avedge", methods=frozenset({"SERVICE"}), ours=True,
+        content_types=frozenset({"application/msrtc-media-relay-auth+xml"}),
+    ),
     # single messages, and sessions of messages
     RouteRow(_APPLICATION, "messaging", methods=frozenset({"MESSAGE"}), has_user=True, ours=True),
     RouteRow(_APPLICATION, "messaging", methods=frozenset({"INVITE"}), has_user=True, ours=True, messages=True),

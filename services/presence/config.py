@@ -12,6 +12,14 @@ from parley.platform.config import Section
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _USUAL: Final = {"ServerConfiguration": {"focusFactoryUri": "sip:{user};gruu;opaque=app:conf:focusfactory"}}
 """Settings that hold unless the configuration has others."""
+_RELAY: Final = {
+    "ServerConfiguration": {
+        "mrasUri": "sip:MRASLoc.{domain}@{domain};gruu;opaque=srvr:MRAS",
+        # Without it clients refuse calls that are not encrypted, and with them those of many phones.
+        "ucPC2PCAVEncryption": "SupportEncryption",
+    }
+}
+"""Settings that hold besides where there is a media relay."""
 
 
 class PresenceConfig(Section):
@@ -42,7 +50,7 @@ class PresenceConfig(Section):
     settings: dict[str, dict[str, dict[str, str]]] = Field(
         default={},
         description="Settings for clients by group and name, for a domain, a user's address, or '*' for all; in a value "
-        "{user} is the user's address, and a setting that is empty is not sent",
+        "{user} is the user's address, {domain} its domain, and a setting that is empty is not sent",
     )
 
     @field_validator("settings")
@@ -55,14 +63,20 @@ class PresenceConfig(Section):
                         raise ValueError(f"{name!r} cannot be the name of a setting")
         return settings
 
-    def settings_of(self, aor: str) -> dict[str, dict[str, str]]:
-        """Settings by group for a user: those of all, then of the domain, then the user's own; later ones win."""
+    def settings_of(self, aor: str, *, relay: bool = False) -> dict[str, dict[str, str]]:
+        """Settings by group for a user: the usual ones, those of all, of the domain, the user's own; later ones win.
+
+        ``relay``: there is a media relay, whose credentials clients may ask for.
+        """
         user = aor.removeprefix("sip:")
-        merged: dict[str, dict[str, str]] = {group: dict(values) for group, values in _USUAL.items()}
-        for scope in ("*", user.rpartition("@")[2], user):
-            for group, values in self.settings.get(scope, {}).items():
+        domain = user.rpartition("@")[2]
+        merged: dict[str, dict[str, str]] = {}
+        for groups in (_USUAL, _RELAY if relay else {}, *(self.settings.get(scope, {}) for scope in ("*", domain, user))):
+            for group, values in groups.items():
                 merged.setdefault(group, {}).update(values)
         return {
-            group: {name: value.replace("{user}", user) for name, value in values.items() if value}
+            group: {
+                name: value.replace("{user}", user).replace("{domain}", domain) for name, value in values.items() if value
+            }
             for group, values in merged.items()
         }

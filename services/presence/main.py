@@ -71,7 +71,7 @@ class PresenceService(ShortWorkService):
         self._sweeper = Sweeper(repository, self._notifier, CallCheck(context.rpc, addresses, clock), clock)
         application = PresenceApplication(
             config,
-            Subscriptions(config, repository, self._notifier, documents, self._users, clock),
+            Subscriptions(config, repository, self._notifier, documents, self._users, clock, self._has_relay),
             ServiceRequests(config, repository, clock),
             PhonePublications(config, repository, clock),
         )
@@ -82,6 +82,10 @@ class PresenceService(ShortWorkService):
         context.rpc.add_service(
             add_AccessServicer_to_server, AccessSurface(repository), "parley.presence.v1.Access", context.tracer
         )
+
+    def _has_relay(self) -> bool:
+        """Whether the edge's application, which gives credentials, runs here or has an address."""
+        return "avedge" in self._context.applications or "avedge" in self._context.platform.rpc.targets
 
     async def start(self) -> None:
         """Begins to relay, to notify and to sweep."""

@@ -7,6 +7,7 @@ it was made is told right after it. Others are sent a NOTIFY, made when the subs
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from secrets import token_hex
 
 from parley.platform.applications.host import Incoming
@@ -33,8 +34,9 @@ class Subscriptions:
 
     def __init__(
         self, config: PresenceConfig, repository: PresenceRepository, notifier: Notifier, documents: Documents, users: Users,
-        clock: Clock,
+        clock: Clock, has_relay: Callable[[], bool],
     ) -> None:  # fmt: skip
+        """``has_relay``: whether clients can have a media relay; asked each time, as services register in any order."""
         self._config = config
         self._repository = repository
         self._notifier = notifier
@@ -42,6 +44,7 @@ class Subscriptions:
         self._users = users
         self._choice = Choice(config, repository, users)
         self._clock = clock
+        self._has_relay = has_relay
 
     async def handle(self, incoming: Incoming) -> None:
         """Answers a SUBSCRIBE. Raises PresenceError, SipParseError, StoreError, RpcError."""
@@ -51,7 +54,7 @@ class Subscriptions:
             raise PresenceError("that is for the user alone", 403)
         if wish.event == PROVISIONING:
             names = parse_groups(request.body)
-            body = group_list(names, self._config.settings_of(wish.watcher))
+            body = group_list(names, self._config.settings_of(wish.watcher, relay=self._has_relay()))
             self._answer(incoming, wish, None, Document(PROVISIONING_TYPE, body), 0)
             return
         known = await self._repository.subscription(wish.watcher, subscription_id(request, wish))

@@ -76,3 +76,15 @@ def test_messages_go_to_their_service(method: str, uri: str, messages: bool, app
 def test_past_applications(uri: str, destination: Destination, aor: str) -> None:
     route = MESSAGES.past_applications(parse_uri(uri))
     assert (route.destination, route.aor) == (destination, aor)
+
+
+@pytest.mark.parametrize(
+    ("uri", "content_type"),
+    [
+        ("sip:MRASLoc.example.test@example.test;gruu;opaque=srvr:MRAS", ""),
+        ("sip:mras@example.test", "application/msrtc-media-relay-auth+xml"),
+    ],
+)
+def test_who_asks_for_relay_credentials_comes_to_the_edge(uri: str, content_type: str) -> None:
+    table = RoutingTable(["example.test"], APPLICATION_ROWS)
+    assert table.route("SERVICE", "", parse_uri(uri), content_type=content_type).application == "avedge"
