@@ -63,6 +63,7 @@ def _needed_tools(request: pytest.FixtureRequest) -> None:
     """Looks at the markers of a test before it runs."""
     from tests.support.baresip import baresip_missing
     from tests.support.kdc import kerberos_missing
+    from tests.support.network import network_missing
     from tests.support.programs import program_missing
     from tests.support.sipe import sipe_missing
 
@@ -74,6 +75,8 @@ def _needed_tools(request: pytest.FixtureRequest) -> None:
         _require(program_missing("chromium"))
     if request.node.get_closest_marker("sipe"):
         _require(sipe_missing())
+    if request.node.get_closest_marker("network"):
+        _require(network_missing())
     if request.node.get_closest_marker("kerberos"):
         _require(kerberos_missing())
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs Debian packages that the tests use: SIPp, baresip, Chromium, a JDK and Maven, and what the SIPE client of
-# tests/interop/sipe is built with and loads; an MIT KDC and what the package gssapi is built with. With `bench` also Kamailio.
+# tests/interop/sipe is built with and loads; an MIT KDC and what the package gssapi is built with; networks to test NAT in. With `bench` also Kamailio.
 # Does nothing for what is there already; needs root and apt for what is not.
 set -euo pipefail
 
 declare -A programs=(
   [sipp]=sip-tester [baresip]=baresip [chromium]=chromium [java]=default-jdk-headless [mvn]=maven
-  [finch]=finch [gcc]=gcc [make]=make [pkg-config]=pkg-config
+  [ip]=iproute2 [nft]=nftables [finch]=finch [gcc]=gcc [make]=make [pkg-config]=pkg-config
   [krb5kdc]=krb5-kdc [kadmin.local]=krb5-admin-server [kinit]=krb5-user [krb5-config]=libkrb5-dev
 )
 declare -A libraries=(

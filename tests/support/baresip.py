@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.network import Host
 from tests.support.ports import free_port
 
 MODULES = Path("/usr/lib/baresip/modules")
@@ -97,6 +98,8 @@ class Phone:
     """Address of whom the command "message" writes to, and the module "presence" watches."""
     modules: tuple[str, ...] = ()
     """Further ones, as "mwi" or "presence"."""
+    network: Host | None = None
+    """The network namespace it runs in; None for the one of the test."""
     events: list[dict[str, Any]] = field(default_factory=list)
     screen: bytes = b""
     """What it has shown on its console."""
@@ -125,21 +128,26 @@ class Phone:
         (self.folder / "contacts").write_text(f"<{self.contact}>;presence=p2p\n" if self.contact else "")
         self._log = (self.folder / "log").open("wb")
         self._process = await asyncio.create_subprocess_exec(
-            "baresip", "-f", str(self.folder), "-v", "-s",
+            *(self.network.prefix if self.network is not None else ()), "baresip", "-f", str(self.folder), "-v", "-s",
             stdin=asyncio.subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd=self.folder,
         )  # fmt: skip
         self._changed = asyncio.Event()
         for _ in range(100):
             try:
-                self._reader, self._writer = await asyncio.open_connection("127.0.0.1", control_port)
+                self._reader, self._writer = await self._connect(control_port)
                 break
             except OSError:
                 await asyncio.sleep(0.05)
         else:
             raise AssertionError(f"baresip did not start:\n{self.log()}")
         self._pump = asyncio.create_task(self._read_events())
-        reader, self._console = await asyncio.open_connection("127.0.0.1", console_port)
+        reader, self._console = await self._connect(console_port)
         self._screen_pump = asyncio.create_task(self._read_screen(reader))
+
+    async def _connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.network is None:
+            return await asyncio.open_connection("127.0.0.1", port)
+        return await asyncio.open_connection(sock=await asyncio.to_thread(self.network.connect, "127.0.0.1", port))
 
     async def stop(self) -> None:
         """Ends the process."""

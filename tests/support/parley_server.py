@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from tests.support.network import Host
 from tests.support.ports import free_port
 from tests.support.programs import start, stop
 from tests.support.valkey import Valkey
@@ -33,6 +34,8 @@ class Node:
         self._services = list(services)
         self._config = config
         self._env = env or {}
+        self.network: Host | None = None
+        """The network namespace it runs in; None for the one of the test. To be set before the start."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -47,7 +50,8 @@ class Node:
         (self.folder / "run.json").unlink(missing_ok=True)
         path = self.folder / "parley.yaml"
         path.write_text(yaml.safe_dump(self._config))
-        command = [sys.executable, "-m", "parley.cli.main", "--config", str(path), "run"]
+        command = [*(self.network.prefix if self.network is not None else ())]
+        command += [sys.executable, "-m", "parley.cli.main", "--config", str(path), "run"]
         if self._services:
             command += ["--services", ",".join(self._services)]
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PARLEY_", "OTEL_"))}
