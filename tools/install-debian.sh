@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs Debian packages that the tests use: SIPp, baresip, Chromium, a JDK and Maven, and what the SIPE client of
-# tests/interop/sipe is built with and loads; an MIT KDC and what the package gssapi is built with; networks to test NAT in. With `bench` also Kamailio.
+# tests/interop/sipe is built with and loads; libnice; an MIT KDC and what the package gssapi is built with; networks to test NAT
+# in. With `bench` also Kamailio.
 # Does nothing for what is there already; needs root and apt for what is not.
 set -euo pipefail
 
@@ -10,7 +11,7 @@ declare -A programs=(
   [krb5kdc]=krb5-kdc [kadmin.local]=krb5-admin-server [kinit]=krb5-user [krb5-config]=libkrb5-dev
 )
 declare -A libraries=(
-  [purple]=libpurple-dev [json-glib-1.0]=libjson-glib-dev [gstreamer-1.0]=libgstreamer1.0-dev [libxml-2.0]=libxml2-dev
+  [purple]=libpurple-dev [json-glib-1.0]=libjson-glib-dev [gstreamer-1.0]=libgstreamer1.0-dev [libxml-2.0]=libxml2-dev [nice]=libnice-dev
 )
 declare -A files=(  # what is loaded when it is there
   ["/usr/lib/purple-2/libsipe.so"]=pidgin-sipe

@@ -20,3 +20,12 @@ async def eventually(look: Callable[[], Awaitable[ResultT]], *, timeout: float =
         if time.monotonic() > deadline:
             raise AssertionError(f"did not happen within {timeout} s: {what or look}")
         await asyncio.sleep(0.05)
+
+
+async def until(holds: Callable[[], bool], timeout: float = 10.0) -> None:
+    """Returns once something holds that other tasks bring about."""
+
+    async def look() -> bool:
+        return holds()
+
+    await eventually(look, timeout=timeout)

@@ -17,7 +17,7 @@ from parley.ice.lines import (
     write_candidate,
     write_remote_candidates,
 )
-from parley.stun.addresses import Address
+from parley.stun.addresses import Address, unpack_ip
 
 PORTS = st.integers(1, 65535)
 V4 = st.ip_addresses(v=4).map(str)
@@ -27,7 +27,9 @@ CANDIDATES = st.builds(
     component=st.integers(1, 256),
     transport=st.sampled_from(CandidateTransport),
     priority=st.integers(1, 2**31 - 1),
-    address=st.builds(Address, st.one_of(V4, st.ip_addresses(v=6).map(str), st.just("3f2c.local")), PORTS),
+    address=st.builds(
+        Address, st.one_of(V4, st.ip_addresses(v=6).map(lambda ip: unpack_ip(ip.packed)), st.just("3f2c.local")), PORTS
+    ),
     type=st.sampled_from(CandidateType),
     related=st.one_of(st.none(), st.builds(Address, V4, PORTS)),
     extensions=st.lists(

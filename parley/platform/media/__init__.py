@@ -1,0 +1,1 @@
+"""What services that end media stand on."""
