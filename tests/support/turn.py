@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from parley.platform.limits import RateLimiter
 from parley.stun.addresses import Address, Family
+from parley.stun.codes import Attribute, MessageClass, Method
 from parley.stun.framing import StreamFramer
+from parley.stun.integrity import integrity_is_right, integrity_sha256_is_right
+from parley.stun.message import Message
 from parley.stun.turn import forwarding
 from parley.stun.turn.allocations import Allocation, Channel, Flow, Relay, Traffic, Transport
 from parley.stun.turn.client import TurnClient
@@ -259,6 +263,32 @@ class FakeClient:
         found = self.rig.table.at(self.flow)
         assert found is not None
         return found
+
+    def challenge(self) -> FakeClient:
+        """Learns realm and nonce."""
+        message = Message(Method.REFRESH, MessageClass.REQUEST)
+        reply = self.rig.server.receive(self.flow, bytes(message), self.rig.now)
+        assert reply is not None
+        assert self.core.session.learn(Message.parse(reply))
+        return self
+
+    def ask(self, method: int, *attributes: tuple[int, bytes], peers: Sequence[Address] = ()) -> Message | None:
+        """The response to a signed request of any making, None for none."""
+        message = Message(method, MessageClass.REQUEST)
+        for kind, value in attributes:
+            message.add(kind, value)
+        for peer in peers:
+            message.add_xor_address(Attribute.XOR_PEER_ADDRESS, peer)
+        reply = self.rig.server.receive(self.flow, self.core.session.sign(message), self.rig.now)
+        return None if reply is None else Message.parse(reply)
+
+    def code(self, method: int, *attributes: tuple[int, bytes], peers: Sequence[Address] = ()) -> int:
+        """The error code of the response, which is protected; 0 for success."""
+        response = self.ask(method, *attributes, peers=peers)
+        assert response is not None
+        key = self.core.session.key
+        assert integrity_sha256_is_right(response, key) or integrity_is_right(response, key)
+        return response.error_code[0] if response.error_code else 0
 
     def send(self, peer: Address, payload: bytes) -> tuple[Address, bytes] | None:
         """What the peer gets, if anything."""

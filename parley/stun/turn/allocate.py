@@ -104,6 +104,7 @@ class Allocator:
         if self._alternates.draining:
             raise self._alternates.refusal(exchange.flow)
         wish = self._read(exchange)
+        lifetime = granted_lifetime(exchange.request, self._config)
         try:
             self._table.check_room(exchange.caller.user, exchange.flow.client.host)
         except QuotaReached as error:
@@ -114,7 +115,6 @@ class Allocator:
                 self._ports.close(relay)
             raise unknown_attributes([Attribute.DONT_FRAGMENT])
         caller = exchange.caller
-        lifetime = granted_lifetime(exchange.request, self._config)
         allocation = self._table.open(
             exchange.flow, Dialect.TURN, username=caller.username, user=caller.user, key=caller.key, relays=relays,
             now=exchange.now, lifetime=lifetime,
