@@ -71,6 +71,8 @@ def _needed_tools(request: pytest.FixtureRequest) -> None:
         _require(baresip_missing())
     if request.node.get_closest_marker("sipp"):
         _require(program_missing("sipp"))
+    if request.node.get_closest_marker("turnutils"):
+        _require(program_missing("turnutils_uclient"))
     if request.node.get_closest_marker("browser"):
         _require(program_missing("chromium"))
     if request.node.get_closest_marker("sipe"):

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs Debian packages that the tests use: SIPp, baresip, Chromium, a JDK and Maven, and what the SIPE client of
-# tests/interop/sipe is built with and loads; libnice; an MIT KDC and what the package gssapi is built with; networks to test NAT
+# tests/interop/sipe is built with and loads; libnice; client programs of coturn; an MIT KDC and what the package gssapi is built with; networks to test NAT
 # in. With `bench` also Kamailio.
 # Does nothing for what is there already; needs root and apt for what is not.
 set -euo pipefail
 
 declare -A programs=(
   [sipp]=sip-tester [baresip]=baresip [chromium]=chromium [java]=default-jdk-headless [mvn]=maven
-  [ip]=iproute2 [nft]=nftables [finch]=finch [gcc]=gcc [make]=make [pkg-config]=pkg-config
+  [ip]=iproute2 [nft]=nftables [turnutils_uclient]=coturn [finch]=finch [gcc]=gcc [make]=make [pkg-config]=pkg-config
   [krb5kdc]=krb5-kdc [kadmin.local]=krb5-admin-server [kinit]=krb5-user [krb5-config]=libkrb5-dev
 )
 declare -A libraries=(
@@ -47,4 +47,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
+# coturn is there for its client programs: neither now nor after a restart of the machine shall its server take port 3478.
+mkdir -p /etc/systemd/system
+[ -e /etc/systemd/system/coturn.service ] || ln -s /dev/null /etc/systemd/system/coturn.service
 apt-get install -y -qq --no-install-recommends "${packages[@]}"

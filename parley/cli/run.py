@@ -16,7 +16,7 @@ from parley.platform.config import ConfigError, PlatformConfig, Settings
 from parley.platform.host import Process, service_classes
 from parley.platform.store.errors import StoreError
 
-DEFAULT_ORDER = ("addressbook", "registrar", "presence", "messaging", "conference", "immcu", "frontend")
+DEFAULT_ORDER = ("addressbook", "registrar", "presence", "messaging", "conference", "immcu", "avedge", "frontend")
 
 
 def run(
@@ -83,6 +83,10 @@ def show_up(process: Process) -> None:
         web = _service(process, "web")
         if web is not None:
             table.add_row("HTTPS", web.url)
+        relay = _service(process, "avedge")
+        if relay is not None:
+            ports = [f"{item.kind.upper()} {item.host}:{item.port}" for item in relay.status().listeners]
+            table.add_row("TURN", ", ".join(ports))
         table.add_row("metrics", f"http://{process.platform.bind}:{process.metrics_port}/metrics")
         console.print(Panel(table, title="Parley listens on", title_align="left", expand=False))
     if addressbook is not None and addressbook.config.demo:

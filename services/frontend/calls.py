@@ -4,33 +4,25 @@ The front end that the caller's INVITE came in through is the one that tells the
 requests travel: it sees the answer on the server transaction, and the BYE of either side because it is on the route set.
 A call is known by Call-ID and the caller's tag together with the flow it came in on, as clients reuse Call-IDs.
 
-`CallTracker` holds no sockets and no clock: it is told what passes and returns the events to publish. `FactPublisher`
-sends them in order, keeps what the event bus cannot take yet, and counts what it had to give up.
+`CallTracker` holds no sockets and no clock: it is told what passes and returns the events to publish.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf.message import Message as ProtoMessage
 from prometheus_client import Counter, Gauge
 
-from parley.platform.events.api import EventBus, EventBusError
 from parley.proto.events.v1.call_pb2 import CallChanged
-
-logger = logging.getLogger(__name__)
 
 TOPIC: Final = "parley.calls"
 
 _CALLS = Gauge("parley_frontend_calls", "Calls that are ringing or talking, by the front end of the caller")
 _ENDED = Counter("parley_frontend_calls_ended_total", "Calls that ended, by cause", ["cause"])
-_LOST_FACTS = Counter("parley_frontend_facts_lost_total", "Events given up because the event bus was away too long")
+LOST_FACTS: Final = Counter("parley_frontend_facts_lost_total", "Events given up because the event bus was away too long")
 
 _MEDIA: Final = re.compile(rb"^m=(?!(?:x-ms-)?message\b)", re.MULTILINE)
 
@@ -178,54 +170,3 @@ def offers_media(body: bytes) -> bool:
     A body without media, such as an invitation to a conference, sets up no call.
     """
     return not body or _MEDIA.search(body) is not None
-
-
-class FactPublisher:
-    """Sends events in order; while the event bus is away they wait here, the oldest given up first when full."""
-
-    def __init__(self, bus: EventBus, *, capacity: int = 10_000, retry_s: float = 1.0) -> None:
-        self._bus = bus
-        self._waiting: deque[tuple[str, str, ProtoMessage, str]] = deque()
-        self._capacity = capacity
-        self._retry_s = retry_s
-        self._wake = asyncio.Event()
-
-    def publish(self, topic: str, key: str, message: ProtoMessage, traceparent: str = "") -> None:
-        """Queues an event; never blocks and never fails."""
-        if len(self._waiting) >= self._capacity:
-            self._waiting.popleft()
-            _LOST_FACTS.inc()
-        self._waiting.append((topic, key, message, traceparent))
-        self._wake.set()
-
-    @property
-    def waiting(self) -> int:
-        """Events not yet taken by the bus."""
-        return len(self._waiting)
-
-    async def run(self) -> None:
-        """Publishes until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                item = self._waiting[0]
-                topic, key, message, traceparent = item
-                try:
-                    await self._bus.publish(topic, key, message, traceparent=traceparent)
-                except EventBusError as error:
-                    logger.warning("event bus away, %d events wait: %s", len(self._waiting), error)
-                    await asyncio.sleep(self._retry_s)
-                    continue
-                if self._waiting and self._waiting[0] is item:
-                    self._waiting.popleft()
-
-    async def flush(self, timeout: float) -> None:
-        """Waits until all is published, at most ``timeout`` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                while self._waiting:
-                    self._wake.set()
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            logger.warning("%d events were not published before stop", len(self._waiting))

@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 
 from parley.platform.events.api import Event
+from parley.platform.events.publisher import FactPublisher
 from parley.platform.keys import derive_key, write_private
 from parley.platform.lifecycle import ServiceContext
 from parley.platform.resolver import Resolver
@@ -30,7 +31,7 @@ from parley.sip.transaction import Timers
 from services.frontend.applications import ApplicationClient, Applications
 from services.frontend.associations import Gate
 from services.frontend.authentication import DigestAuthenticator
-from services.frontend.calls import TOPIC, CallTracker, FactPublisher
+from services.frontend.calls import LOST_FACTS, TOPIC, CallTracker
 from services.frontend.communicator import CommunicatorDialect, sign_in_servers
 from services.frontend.config import FrontendConfig
 from services.frontend.credentials import CredentialCache
@@ -91,7 +92,7 @@ class FrontendService:
         self._flows = Flows(wall=clock.wall)
         self._driver = Driver(clock, loop, timers=Timers(trying_after=0.0), limit=config.limits.transactions)
         self._calls = CallTracker(self.edge_uid)
-        self._facts = FactPublisher(context.events)
+        self._facts = FactPublisher(context.events, LOST_FACTS)
         self._local = LocalBranches(self._driver)
         self._loops = LoopDetector(
             derive_key(context.master_key, "loop"), lambda via: via.host.lower() in self._addresses.hosts

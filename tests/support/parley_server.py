@@ -143,6 +143,7 @@ class ParleyServer(Node):
             "addressbook": {"demo": True, "demo_password": PASSWORD},
             "frontend": {"ports": self.ports},
             "web": {"port": web_port},
+            "avedge": {"ports": {"udp": 0, "tcp": 0, "dtls": -1, "tls": -1}},
         }
         for section, values in (config or {}).items():
             merged[section] = merged.get(section, {}) | values

@@ -83,12 +83,22 @@ SPANS: Final = (
         ("sip.method", "sip.call_id", "sip.aor"),
     ),
     SpanRule(
+        "relay.allocate", "avedge", "SERVER", ("",),
+        "a client of the relay asks for an allocation", "it is granted, or refused; a challenge is no span",
+        ("network.transport", "turn.dialect", "turn.error_code"),
+    ),
+    SpanRule(
+        "relay.refresh", "avedge", "SERVER", ("",),
+        "a client of the relay prolongs its allocation", "it is prolonged, or refused; no packet is ever a span",
+        ("network.transport", "turn.dialect", "turn.error_code"),
+    ),
+    SpanRule(
         "redis <call>", "registrar, presence, messaging, conference, immcu", "CLIENT",
         ("registrar.update", "application.handle <METHOD>", "rpc <call>", "events.consume <topic>", ""),
         "a server-side script is sent", "its reply", ("db.system",),
     ),
     SpanRule(
-        "events.publish <topic>", "frontend, registrar, addressbook, presence, messaging, conference", "PRODUCER",
+        "events.publish <topic>", "frontend, registrar, addressbook, presence, messaging, conference, avedge", "PRODUCER",
         ("sip.server <METHOD>", "registrar.update", "application.handle <METHOD>", "rpc <call>", "events.consume <topic>",
          ""),
         "an event is handed to the bus", "the bus has it", ("messaging.destination", "messaging.key", "sip.call_id"),

@@ -15,6 +15,7 @@ from typing import Any, Final
 from parley.messaging.sdp import offers_messages
 from parley.platform.applications.messages import aor_of, event_of
 from parley.platform.clock import Clock
+from parley.platform.events.publisher import FactPublisher
 from parley.platform.rpc.errors import RpcError, sip_status
 from parley.platform.telemetry.tracing import Tracer
 from parley.proto.registrar.v1.registrar_pb2 import Binding
@@ -29,7 +30,7 @@ from parley.sip.proxy.recordroute import DIALOG_FORMING, preprocess_routes
 from parley.sip.proxy.targets import Target, group_targets
 from parley.sip.proxy.validation import validate_request
 from parley.sip.transaction import server_transaction
-from services.frontend.calls import TOPIC, CallKey, CallTracker, FactPublisher, offers_media
+from services.frontend.calls import TOPIC, CallKey, CallTracker, offers_media
 from services.frontend.flows import Flow, Flows
 from services.frontend.proxying.branches import Branch, DeadBranch, FlowRef, LocalBranch, LocalBranches
 from services.frontend.proxying.context import Plan, ProxiedRequest

@@ -1,0 +1,154 @@
+"""Wires the A/V edge."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from ipaddress import ip_address
+from pathlib import Path
+
+from parley.platform.addresses import is_wildcard
+from parley.platform.events.publisher import FactPublisher
+from parley.platform.keys import derive_key
+from parley.platform.lifecycle import ServiceContext
+from parley.platform.tls import CertificateFiles, DevelopmentCa
+from parley.proto.avedge.v1 import relay_pb2
+from parley.proto.avedge.v1.relay_pb2_grpc import add_RelayServicer_to_server
+from parley.stun.addresses import Family
+from services.avedge.config import AvEdgeConfig, parse_address
+from services.avedge.facts import LOST_FACTS, BufferErrors, Facts
+from services.avedge.reaching import advertised_hosts, relay_hosts
+from services.avedge.selftest import SelfTest
+from services.avedge.service import RelaySurface
+from services.avedge.sockets import BoundSocket, open_sockets
+from services.avedge.worker import Keys, Worker, WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+_LOOK_S = 0.1
+
+
+class AvEdgeService:
+    """See `parley.platform.lifecycle.Service`."""
+
+    name = "avedge"
+    config_model = AvEdgeConfig
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self.config = context.settings.section(self.name, AvEdgeConfig)
+        self.ready = False
+        self._draining = False
+        self._worker: Worker | None = None
+        self._sockets: list[BoundSocket] = []
+        self._advertised: dict[str, str] = {}
+        self._rung = ""
+        self._self_test: SelfTest | None = None
+        self._edge_uid = secrets.token_hex(8)
+
+    def register(self) -> None:
+        """Puts the gRPC surface up."""
+        surface = RelaySurface(lambda: self.worker, self.status, self._context.clock)
+        self._context.rpc.add_service(add_RelayServicer_to_server, surface, "parley.avedge.v1.Relay")
+
+    @property
+    def worker(self) -> Worker:
+        """What relays; only after the start."""
+        assert self._worker is not None
+        return self._worker
+
+    async def start(self) -> None:
+        """Opens the ports. Raises OSError when one is taken."""
+        context, config = self._context, self.config
+        listen = config.listen or [context.platform.bind]
+        local = relay_hosts(config.relay.hosts, listen)
+        self._advertised, self._rung = await advertised_hosts(config.advertised, local)
+        self._sockets = open_sockets(config, listen)
+        self._publisher = FactPublisher(context.events, LOST_FACTS)
+        facts = Facts(self._edge_uid, self._publisher, context.clock)
+        names = [config.host_name, *self._advertised.values(), *listen]
+        settings = WorkerSettings(
+            0, 1, config, self._advertised, keys_of(config, context.master_key),
+            certificate_files(config, context.platform.data_folder, names), may_reach_loopback(config, listen),
+        )  # fmt: skip
+        self._worker = Worker(settings, lambda report: facts.report(0, report), context.clock, context.tracer)
+        self._worker.start(self._sockets)
+        self._buffer_errors = BufferErrors()
+        context.tasks.spawn("relay facts", self._publisher.run())
+        if config.advertised.self_test:
+            self._self_test = SelfTest(self._sockets, self._advertised, settings.keys.secret, context.clock)
+            context.tasks.once("relay self-test", self._self_test.run())
+        self.ready = True
+        logger.info(
+            "relaying for clients on %s, known as %s (%s)",
+            ", ".join(f"{bound.kind.upper()} {bound.local}" for bound in self._sockets),
+            ", ".join(self._advertised.values()), self._rung,
+        )  # fmt: skip
+
+    def status(self) -> relay_pb2.GetStatusResponse:
+        """Where it listens and how it is reached."""
+        return relay_pb2.GetStatusResponse(
+            listeners=[
+                relay_pb2.GetStatusResponse.Listener(kind=bound.kind, host=bound.local.host, port=bound.local.port)
+                for bound in self._sockets
+            ],
+            advertised=list(self._advertised.values()), advertised_from=self._rung,
+            self_tests=self._self_test.outcomes if self._self_test is not None else [],
+            workers=1, draining=self._draining, realm=self.config.credentials.realm, plane=self.worker.plane.name,
+        )  # fmt: skip
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new allocations and waits for those there are; sends clients elsewhere when another edge is known."""
+        self.ready = False
+        self._draining = True
+        self.worker.drain(alternates_of(self.config))
+        deadline = asyncio.get_running_loop().time() + min(seconds, self.config.drain_seconds)
+        while self._draining and self.worker.allocations and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(_LOOK_S)
+
+    def cancel_drain(self) -> None:
+        """Takes new allocations again."""
+        self._draining = False
+        self.worker.resume()
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Ends all allocations and closes all ports."""
+        self.ready = False
+        if self._worker is not None:
+            await self._worker.stop()
+            await self._publisher.flush(2.0)
+            self._buffer_errors.close()
+
+
+def keys_of(config: AvEdgeConfig, master_key: bytes) -> Keys:
+    """What credentials are verified with; the same on every edge of an installation."""
+    configured = config.credentials.shared_secret.get_secret_value()
+    secret = configured.encode() if configured else derive_key(master_key, "relay-credentials")
+    users = {name: password.get_secret_value() for name, password in config.credentials.users.items()}
+    return Keys(derive_key(master_key, "relay-nonce"), secret, users)
+
+
+def certificate_files(config: AvEdgeConfig, data: Path, hosts: list[str]) -> CertificateFiles:
+    """The configured certificate, or one of the development CA."""
+    if config.tls.certificate is not None and config.tls.key is not None:
+        return CertificateFiles(config.tls.certificate, config.tls.key)
+    names = dict.fromkeys([*hosts, config.credentials.realm, "localhost", "127.0.0.1", "::1"])
+    return DevelopmentCa(data / "tls").issue("avedge", [name for name in names if name and not is_wildcard(name)])
+
+
+def may_reach_loopback(config: AvEdgeConfig, listen: list[str]) -> bool:
+    """Whether peers may be on this machine; see `PeerConfig.loopback`."""
+    if config.peers.loopback == "auto":
+        return all(ip_address(host).is_loopback for host in listen)
+    return config.peers.loopback == "yes"
+
+
+def alternates_of(config: AvEdgeConfig) -> dict[Family, str]:
+    """For each family the host of another edge."""
+    found: dict[Family, str] = {}
+    for text in config.alternate:
+        address = parse_address(text)
+        found.setdefault(address.family, address.host)
+    return found

@@ -1,0 +1,13 @@
+"""Metrics of the edge that several of its modules count."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter
+
+from parley.platform.telemetry.counters import FastCounter
+
+DROPPED: Final = FastCounter("parley_relay_dropped_total", "What came and was thrown away, by cause", ["cause"])
+HANDSHAKES: Final = FastCounter("parley_relay_handshakes_total", "TLS, DTLS and pseudo-TLS handshakes", ["kind", "outcome"])
+REFUSED: Final = Counter("parley_relay_refused_total", "Requests refused, by method and code", ["dialect", "method", "code"])

@@ -1,0 +1,1 @@
+"""Data planes: what moves the packets of allocations."""

@@ -1,0 +1,94 @@
+"""coturn's own client against the edge: every transport, both families, no packet lost.
+
+It sends with Send indications: it binds channels above 0x4FFF as RFC 5766 let it, which RFC 8656 section 12 has taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.edge import PASSWORD, REALM, USER, EdgeNode, run_program
+from tests.support.ports import free_port
+
+pytestmark = pytest.mark.turnutils
+
+
+
+@pytest.fixture
+async def edge(tmp_path: Path) -> AsyncIterator[EdgeNode]:
+    """An edge on loopback, over both families."""
+    async with EdgeNode(tmp_path / "edge", listen=["127.0.0.1", "::1"], advertised={"self_test": False}) as node:
+        yield node
+
+
+@pytest.fixture
+async def echo() -> AsyncIterator[int]:
+    """The port of a peer that sends everything back, over both families."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        "turnutils_peer", "-L", "127.0.0.1", "-L", "::1", "-p", str(port),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    yield port
+    process.kill()
+    await process.wait()
+
+
+async def relayed(edge: EdgeNode, echo: int, *options: str, host: str = "127.0.0.1") -> None:
+    """Two clients with ten packets each, all of which come back."""
+    code, output = await run_program(
+        "turnutils_uclient", *options, "-s", "-c", "-e", host, "-r", str(echo), "-u", USER, "-w", PASSWORD, "-n", "10",
+        "-m", "2", "-l", "170", host,
+    )  # fmt: skip
+    assert code == 0, output
+    assert "Total lost packets 0 " in output, output
+    found = re.search(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)\n(?!.*tot_send_msgs)", output, re.DOTALL)
+    assert found is not None
+    assert found[1] == found[2] == "20"
+
+
+async def test_over_every_transport(edge: EdgeNode, echo: int) -> None:
+    await asyncio.gather(
+        relayed(edge, echo, "-p", str(edge.udp)),
+        relayed(edge, echo, "-t", "-p", str(edge.tcp)),
+        relayed(edge, echo, "-t", "-S", "-p", str(edge.tls)),
+        relayed(edge, echo, "-S", "-p", str(edge.tls)),
+    )
+    for transport in ("udp", "tcp", "tls", "dtls"):
+        assert await edge.metric("parley_relay_allocations_opened_total", transport=transport) >= 2, transport
+    assert await edge.metric("parley_relay_packets_total", direction="dropped") == 0
+
+
+async def test_tls_and_dtls_come_to_the_plain_ports_too(edge: EdgeNode, echo: int) -> None:
+    await asyncio.gather(
+        relayed(edge, echo, "-t", "-S", "-p", str(edge.tcp)),
+        relayed(edge, echo, "-S", "-p", str(edge.udp)),
+        relayed(edge, echo, "-t", "-p", str(edge.tls)),
+    )
+
+
+async def test_over_ipv6(edge: EdgeNode, echo: int) -> None:
+    await relayed(edge, echo, "-x", "-p", str(edge.udp), host="::1")
+    assert await edge.metric("parley_relay_allocations_opened_total", family="ipv6") >= 2
+
+
+async def test_a_wrong_password_gets_nothing(edge: EdgeNode, echo: int) -> None:
+    code, output = await run_program(
+        "turnutils_uclient", "-s", "-c", "-e", "127.0.0.1", "-r", str(echo), "-u", USER, "-w", "wrong", "-n", "1",
+        "-p", str(edge.udp), "127.0.0.1",
+    )  # fmt: skip
+    assert code != 0, output
+    assert await edge.metric("parley_relay_allocations_opened_total") == 0
+    assert PASSWORD not in edge.log()
+    assert REALM in output
+
+
+async def test_the_stun_client_learns_its_address(edge: EdgeNode) -> None:
+    code, output = await run_program("turnutils_stunclient", "-p", str(edge.udp), "127.0.0.1")
+    assert code == 0
+    assert re.search(r"UDP reflexive addr: 127\.0\.0\.1:\d+", output), output
