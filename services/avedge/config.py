@@ -119,17 +119,17 @@ class PeerConfig(Section):
 class EdgeLimits(Section):
     """What one user, one address and all together may use."""
 
-    allocations: int = Field(default=20_000, ge=1, description="Allocations in each worker")
-    allocations_per_user: int = Field(default=32, ge=1, description="Allocations of one user name in each worker")
-    allocations_per_address: int = Field(default=256, ge=1, description="Allocations of one client address in each worker")
+    allocations: int = Field(default=20_000, ge=1, description="Allocations")
+    allocations_per_user: int = Field(default=32, ge=1, description="Allocations of one user name")
+    allocations_per_address: int = Field(default=256, ge=1, description="Allocations of one client address")
     bytes_per_second: int = Field(default=0, ge=0, description="Payload of one allocation in each direction; 0: no limit")
     challenges_per_second: float = Field(
         default=10.0, gt=0, description="401 replies to one source address, on average; more get no reply"
     )
     challenge_burst: int = Field(default=200, ge=1, description="401 replies to one source address, at once")
-    connections: int = Field(default=10_000, ge=1, description="TCP connections in each worker")
-    connections_per_address: int = Field(default=256, ge=1, description="TCP connections of one client address in a worker")
-    handshakes: int = Field(default=2_000, ge=1, description="DTLS associations in each worker")
+    connections: int = Field(default=10_000, ge=1, description="TCP connections")
+    connections_per_address: int = Field(default=256, ge=1, description="TCP connections of one client address")
+    handshakes: int = Field(default=2_000, ge=1, description="DTLS associations")
     handshake_seconds: float = Field(default=10.0, gt=0, description="Longest handshake, and longest wait for first bytes")
     idle_seconds: float = Field(
         default=120.0,
@@ -160,9 +160,6 @@ class AvEdgeConfig(Section):
     credentials: EdgeCredentials = Field(default=EdgeCredentials(), description="Who may allocate")
     peers: PeerConfig = Field(default=PeerConfig(), description="Where packets may be relayed to")
     limits: EdgeLimits = Field(default=EdgeLimits(), description="Limits")
-    workers: int = Field(
-        default=0, ge=0, le=64, description="Processes that relay, best one for each core; 0: the service's own process"
-    )
     drain_seconds: float = Field(
         default=3600.0, ge=0, description="Longest wait for allocations to end; platform.drain_seconds bounds it as well"
     )

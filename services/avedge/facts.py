@@ -6,12 +6,9 @@ name only the user it was issued for.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
-from prometheus_client import REGISTRY, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import Counter, Gauge
 
 from parley.platform.clock import Clock
 from parley.platform.events.publisher import FactPublisher
@@ -106,45 +103,3 @@ def _class_of(state: relay_pb2.AllocationState) -> tuple[str, str, str]:
     ipv6 = [relay.startswith("[") for relay in state.relays]
     family = "dual" if len(ipv6) > 1 else "ipv6" if ipv6 and ipv6[0] else "ipv4"
     return state.dialect, state.transport, family
-
-
-class BufferErrors(Collector):
-    """Datagrams that the kernel threw away because a receive buffer was full, on this machine (RcvbufErrors)."""
-
-    def __init__(self, folder: Path = Path("/proc/net")) -> None:
-        self._folder = folder
-        REGISTRY.register(self)
-
-    def collect(self) -> list[CounterMetricFamily]:
-        """The number of each family."""
-        family = CounterMetricFamily(
-            "parley_relay_receive_buffer_errors_total",
-            "Datagrams lost to full receive buffers in this network namespace", labels=["family"],
-        )  # fmt: skip
-        for name, file in (("ipv4", "snmp"), ("ipv6", "snmp6")):
-            value = _buffer_errors(self._folder / file)
-            if value is not None:
-                family.add_metric([name], value)
-        return [family]
-
-    def describe(self) -> list[CounterMetricFamily]:
-        """The name, for the registry's check against duplicates."""
-        return [CounterMetricFamily("parley_relay_receive_buffer_errors_total", "", labels=["family"])]
-
-    def close(self) -> None:
-        """Leaves the registry."""
-        REGISTRY.unregister(self)
-
-
-def _buffer_errors(path: Path) -> int | None:
-    """RcvbufErrors of /proc/net/snmp or snmp6; None where the system has none."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return None
-    rows = [line.split() for line in lines if line.startswith("Udp")]
-    for row in rows:
-        if row[0] == "Udp6RcvbufErrors":
-            return int(row[1])
-    head, values = (row for row in rows if row[0] == "Udp:") if sum(row[0] == "Udp:" for row in rows) == 2 else ([], [])
-    return int(values[head.index("RcvbufErrors")]) if "RcvbufErrors" in head else None

@@ -17,7 +17,7 @@ from parley.proto.avedge.v1 import relay_pb2
 from parley.proto.avedge.v1.relay_pb2_grpc import add_RelayServicer_to_server
 from parley.stun.addresses import Family
 from services.avedge.config import AvEdgeConfig, parse_address
-from services.avedge.facts import LOST_FACTS, BufferErrors, Facts
+from services.avedge.facts import LOST_FACTS, Facts
 from services.avedge.reaching import advertised_hosts, relay_hosts
 from services.avedge.selftest import SelfTest
 from services.avedge.service import RelaySurface
@@ -74,7 +74,6 @@ class AvEdgeService:
         )  # fmt: skip
         self._worker = Worker(settings, lambda report: facts.report(0, report), context.clock, context.tracer)
         self._worker.start(self._sockets)
-        self._buffer_errors = BufferErrors()
         context.tasks.spawn("relay facts", self._publisher.run())
         if config.advertised.self_test:
             self._self_test = SelfTest(self._sockets, self._advertised, settings.keys.secret, context.clock)
@@ -119,7 +118,6 @@ class AvEdgeService:
         if self._worker is not None:
             await self._worker.stop()
             await self._publisher.flush(2.0)
-            self._buffer_errors.close()
 
 
 def keys_of(config: AvEdgeConfig, master_key: bytes) -> Keys:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from parley.platform.clock import Clock
@@ -40,7 +41,7 @@ from services.avedge.streams import Admission, StreamConnection, StreamPort
 from services.avedge.udp import Source, UdpListener
 
 _SWEEP_S: Final = 1.0
-_FIRST_LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+_LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 _UNTRACED: Final = (0, 401, 438)
 
 _dropped_garbage = DROPPED.labels("garbage")
@@ -391,11 +392,13 @@ def _name_of(method: int) -> str:
 def peer_policy(settings: WorkerSettings, relay_ports: range) -> PeerPolicy:
     """Where packets may be relayed to."""
     peers = settings.config.peers
-    allow = [*peers.allow, *(_FIRST_LOOPBACK if settings.loopback else ())]
-    hosts = settings.relay_hosts
+    allow = [*peers.allow, *(_LOOPBACK if settings.loopback else ())]
+    own = {*settings.relay_hosts.keys(), *settings.relay_hosts.values()}
+    if settings.loopback:
+        own = {host for host in own if not ip_address(host).is_loopback}
     return PeerPolicy(
         allow, (*DENIED, *peers.deny), relay_ports=relay_ports,
-        own=() if settings.loopback else {*hosts.keys(), *hosts.values()},
+        own=own,
     )  # fmt: skip
 
 

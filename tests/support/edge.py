@@ -18,12 +18,15 @@ USER, PASSWORD = "relay-user", "relay-password"
 class EdgeNode(Node):
     """One process with the edge alone, on loopback."""
 
-    def __init__(self, folder: Path, *, platform: dict[str, Any] | None = None, **avedge: Any) -> None:
+    def __init__(
+        self, folder: Path, *, platform: dict[str, Any] | None = None, drain_seconds: float = 0.2, **avedge: Any
+    ) -> None:
         self.udp, self.tcp, self.tls = free_port(), free_port(), free_port()
         config: dict[str, Any] = {
             "platform": {"metrics_port": 0, "log": {"format": "json"}, **(platform or {})},
             "avedge": {
                 "ports": {"udp": self.udp, "tcp": self.tcp, "tls": self.tls, "dtls": self.tls},
+                "drain_seconds": drain_seconds,
                 "credentials": {"realm": REALM, "users": {USER: PASSWORD}},
                 **avedge,
             },

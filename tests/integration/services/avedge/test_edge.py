@@ -169,7 +169,7 @@ async def test_a_quota_holds_over_all_clients_of_a_user(tmp_path: Path) -> None:
 
 async def test_a_drain_loses_no_packet_and_takes_no_client(tmp_path: Path) -> None:
     received: list[bytes] = []
-    async with EdgeNode(tmp_path / "edge") as edge:
+    async with EdgeNode(tmp_path / "edge", drain_seconds=30) as edge:
         async with Probe.open(address(edge, Transport.UDP)) as one, Probe.open(address(edge, Transport.UDP)) as other:
             await connect(one, other)
             other.on_data = received.append

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.edge import PASSWORD, REALM, USER, EdgeNode, run_program
+from tests.support.edge import PASSWORD, USER, EdgeNode, run_program
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.turnutils
-
 
 
 @pytest.fixture
@@ -85,7 +84,7 @@ async def test_a_wrong_password_gets_nothing(edge: EdgeNode, echo: int) -> None:
     assert code != 0, output
     assert await edge.metric("parley_relay_allocations_opened_total") == 0
     assert PASSWORD not in edge.log()
-    assert REALM in output
+    assert "Cannot complete Allocation" in output
 
 
 async def test_the_stun_client_learns_its_address(edge: EdgeNode) -> None:
