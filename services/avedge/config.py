@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from parley.platform.config import Section
 from parley.stun.addresses import Address
+from services.avedge.issuing import MAX_HOURS
 
 
 class EdgePorts(Section):
@@ -92,6 +93,12 @@ class EdgeCredentials(Section):
         default=SecretStr(""),
         description="Secret of time-limited credentials that other programs issue (TURN REST); empty: derived from the "
         "master key, so that Parley alone issues them",
+    )
+    hours: float = Field(
+        default=8.0,
+        gt=0,
+        le=MAX_HOURS,
+        description="Longest validity of credentials that are issued; allocations may last on",
     )
     users: dict[str, SecretStr] = Field(default={}, description="Passwords by name, for clients that cannot ask for any")
 

@@ -16,8 +16,11 @@ from parley.platform.tls import CertificateFiles, DevelopmentCa
 from parley.proto.avedge.v1 import relay_pb2
 from parley.proto.avedge.v1.relay_pb2_grpc import add_RelayServicer_to_server
 from parley.stun.addresses import Family
+from parley.stun.turn.credentials import TimeLimitedCredentials
+from services.avedge import mras
 from services.avedge.config import AvEdgeConfig, parse_address
 from services.avedge.facts import LOST_FACTS, Facts
+from services.avedge.issuing import Issuer, Reach, mras_tokens
 from services.avedge.reaching import advertised_hosts, relay_hosts
 from services.avedge.selftest import SelfTest
 from services.avedge.service import RelaySurface
@@ -50,7 +53,21 @@ class AvEdgeService:
     def register(self) -> None:
         """Puts the gRPC surface up."""
         surface = RelaySurface(lambda: self.worker, self.status, self._context.clock)
-        self._context.rpc.add_service(add_RelayServicer_to_server, surface, "parley.avedge.v1.Relay")
+        context, config = self._context, self.config
+        context.rpc.add_service(add_RelayServicer_to_server, surface, "parley.avedge.v1.Relay")
+        turn = TimeLimitedCredentials([keys_of(config, context.master_key).secret])
+        issuer = Issuer(
+            mras_tokens(context.master_key), turn, self.reach, context.clock, longest_s=config.credentials.hours * 3600
+        )
+        mras.register(context, issuer, config.credentials.realm)
+
+    def reach(self) -> Reach:
+        """How clients reach the relay."""
+        ports: dict[str, int] = {}
+        for bound in self._sockets:
+            ports.setdefault(bound.name, bound.local.port)
+        host = self.config.host_name or next(iter(self._advertised.values()), "")
+        return Reach(host, **ports)
 
     @property
     def worker(self) -> Worker:
