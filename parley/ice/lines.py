@@ -132,6 +132,8 @@ def _parse_ms_ice(words: list[str]) -> Candidate:
 
 def fits(candidate: Candidate, dialect: Dialect) -> bool:
     """Whether a description of that dialect can tell of the candidate."""
+    if dialect is not Dialect.MS_ICE and not _FOUNDATION.fullmatch(candidate.foundation):
+        return False
     if dialect is Dialect.RFC:
         return True
     if not is_ip(candidate.address.host) or ":" in candidate.address.host:

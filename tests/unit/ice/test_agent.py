@@ -204,7 +204,7 @@ def test_consent() -> None:
     asked = [datagram for datagram in net.sent if datagram.data[:2] == b"\0\1"]
     assert 90 < len(asked) < 160
     net.cut = {frozenset(("192.0.2.1", "192.0.2.2"))}
-    net.run(until=325)
+    net.run(until=323)
     assert ConsentLost(1) not in net.log[left]
     net.run(until=340)
     assert ConsentLost(1) in net.log[left]
