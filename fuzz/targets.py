@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 TARGETS = (
     "message", "uri", "values", "framing", "digest", "ntlm", "kerberos", "presence", "pidf", "contacts", "webticket", "dsk",
-    "messaging", "c3p", "ms_turn", "mras", "ice",
+    "messaging", "c3p", "ms_turn", "mras", "ice", "stun", "turn",
 )  # fmt: skip
 DICTIONARY = ROOT / "sip.dict"
 

@@ -10,7 +10,7 @@ from parley.stun.codes import MessageClass, Method
 from parley.stun.dialects import MS_COOKIE, Datagram, Stream, datagram, stream
 from parley.stun.message import Message
 
-TURN = bytes(Message(Method.ALLOCATE, MessageClass.REQUEST))
+TURN = bytes(Message(Method.ALLOCATE, MessageClass.REQUEST, bytes(12)))
 MS = b"\0\3\0\x0c" + bytes(range(16)) + MS_COOKIE + b"\x80\x08\0\4"
 PSEUDO_TLS = bytes.fromhex("160301002d010000290301") + bytes(32) + bytes.fromhex("00000200180100")
 SAME_LENGTH_TLS = PSEUDO_TLS[:-4] + b"\x2f\0\1\0"

@@ -37,7 +37,7 @@ def with_channel(until: float = NOW + 1, peer: Address = PEER4) -> Allocation:
 
 
 def indication(*attributes: tuple[int, bytes], peer: Address | None = PEER4, data: bytes | None = b"hello") -> bytes:
-    message = Message(Method.SEND, MessageClass.INDICATION)
+    message = Message(Method.SEND, MessageClass.INDICATION, bytes(12))
     if peer is not None:
         message.add_xor_address(Attribute.XOR_PEER_ADDRESS, peer)
     if data is not None:
