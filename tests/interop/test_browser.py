@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
+from tests.support.browser import chromium_page
 from tests.support.parley_server import ParleyServer
 from tests.support.sip_client import SipClient
 
@@ -48,33 +48,11 @@ def jssip() -> str:
     return Path(done.stdout.strip().splitlines()[-1]).read_text()
 
 
-async def _empty_page(request: web.Request) -> web.Response:
-    return web.Response(text="<!doctype html><title>phone</title>", content_type="text/html")
-
-
 @pytest.fixture
-async def page(tmp_path: Path, jssip: str) -> AsyncIterator[Page]:
-    # A page of this machine may connect to this machine; one from nowhere may not.
-    app = web.Application()
-    app.router.add_get("/", _empty_page)
-    site = web.AppRunner(app)
-    await site.setup()
-    await web.TCPSite(site, "127.0.0.1", 0).start()
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            args=[
-                "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                "--disable-component-update", "--disable-sync", "--ignore-certificate-errors",
-                "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
-            ],
-        )  # fmt: skip
-        page = await browser.new_page()
-        await page.goto(f"http://127.0.0.1:{site.addresses[0][1]}/")
+async def page(jssip: str) -> AsyncIterator[Page]:
+    async with chromium_page() as page:
         await page.add_script_tag(content=jssip)
         yield page
-        await browser.close()
-    await site.cleanup()
 
 
 async def seen(page: Page, wanted: str, timeout: float = 15) -> None:

@@ -1,4 +1,7 @@
-"""Calls between phones in homes behind NAT, which reach one another through the A/V edge alone."""
+"""Calls between phones in homes behind NAT, which reach one another through the A/V edge alone.
+
+They use TURN without ICE: the ICE of baresip 1.0 loses the checks of a peer behind symmetric NAT.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +36,17 @@ class Street:
         self._internet = internet
         self._folder = folder
         self.host = internet.host()
-        edge = {"credentials": {"users": dict.fromkeys(TONES, TURN_PASSWORD)}}
+        edge = {
+            "ports": {"udp": 3478, "tcp": 3478, "dtls": -1, "tls": -1},
+            "credentials": {"users": dict.fromkeys(TONES, TURN_PASSWORD)},
+        }
         self.server = ParleyServer(folder / "server", config={"avedge": edge}, env={"PARLEY_BIND": self.host.address})
         self.server.network = self.host
 
-    async def phone(self, stack: AsyncExitStack, user: str, nat: Nat, medianat: str) -> Phone:
+    async def phone(self, stack: AsyncExitStack, user: str, nat: Nat, *, relayed: bool = True) -> Phone:
         """A registered phone in a home of its own."""
-        extra = f';medianat={medianat};stunserver="turn:{user}:{TURN_PASSWORD}@{self.host.address}:3478"' if medianat else ""
+        server = f'stunserver="turn:{self.host.address}:3478";stunuser={user};stunpass={TURN_PASSWORD}'
+        extra = f";medianat=turn;{server}" if relayed else ""
         outbound = f"sip:{self.host.address}:{self.server.ports['tls']};transport=tls"
         home = self._internet.home(nat)
         phone = Phone(
@@ -48,7 +55,6 @@ class Street:
             tone=TONES[user],
             ca_file=self.server.ca_file,
             host=home.address,
-            modules=("stun", "turn", "ice") if medianat else (),
             network=home,
         )
         await stack.enter_async_context(phone)
@@ -88,19 +94,15 @@ def test_homes_are_behind_such_nat(internet: Internet, nat: Nat, ports: int, ope
 
 
 @pytest.mark.parametrize(
-    ("alices", "bobs", "medianat"),
-    [
-        (Nat.FULL_CONE, Nat.FULL_CONE, "turn"),
-        (Nat.SYMMETRIC, Nat.SYMMETRIC, "turn"),
-        (Nat.SYMMETRIC, Nat.FULL_CONE, "ice"),
-    ],
+    ("alices", "bobs"),
+    [(Nat.FULL_CONE, Nat.FULL_CONE), (Nat.SYMMETRIC, Nat.SYMMETRIC), (Nat.SYMMETRIC, Nat.FULL_CONE)],
 )
-async def test_two_phones_talk_through_the_edge(street: Street, alices: Nat, bobs: Nat, medianat: str) -> None:
+async def test_two_phones_talk_through_the_edge(street: Street, alices: Nat, bobs: Nat) -> None:
     await street.server.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(street.server.stop)
-        alice = await street.phone(stack, "alice", alices, medianat)
-        bob = await street.phone(stack, "bob", bobs, medianat)
+        alice = await street.phone(stack, "alice", alices)
+        bob = await street.phone(stack, "bob", bobs)
         await connect(alice, bob, "sip:bob@example.test")
         await asyncio.gather(hears(alice, TONES["bob"]), hears(bob, TONES["alice"]))
 
@@ -109,8 +111,8 @@ async def test_without_the_edge_they_do_not_hear_each_other(street: Street) -> N
     await street.server.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(street.server.stop)
-        alice = await street.phone(stack, "alice", Nat.SYMMETRIC, "")
-        bob = await street.phone(stack, "bob", Nat.SYMMETRIC, "")
+        alice = await street.phone(stack, "alice", Nat.SYMMETRIC, relayed=False)
+        bob = await street.phone(stack, "bob", Nat.SYMMETRIC, relayed=False)
         await connect(alice, bob, "sip:bob@example.test")
         with pytest.raises(AssertionError, match="does not hear"):
             await hears(alice, TONES["bob"], timeout=3)

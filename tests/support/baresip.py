@@ -49,6 +49,7 @@ module                  aubridge.so
 module                  sndfile.so
 module                  srtp.so
 module                  dtls_srtp.so
+module                  turn.so
 module                  uuid.so
 module                  cons.so
 module_app              account.so
