@@ -14,13 +14,15 @@ from bench.calls import set_up
 from bench.connections import idle_connections
 from bench.peers.kamailio import Kamailio, KamailioPair
 from bench.peers.parley import PASSWORD, Parley, ParleyPair
+from bench.peers.relays import Coturn, ParleyRelay
 from bench.presence import fan_out
 from bench.register import rising, steady
+from bench.relay import load_generator, relayed
 from bench.sign_in import storm
 from bench.tables import Result, write_report
 
 NAMES = [f"user{index}" for index in range(1000)]
-CHOICES = ("register", "rising", "calls", "connections", "presence", "sign-in")
+CHOICES = ("register", "rising", "calls", "connections", "presence", "sign-in", "relay")
 
 
 async def run(options: argparse.Namespace, console: Console) -> list[Result]:
@@ -47,6 +49,11 @@ async def run(options: argparse.Namespace, console: Console) -> list[Result]:
             show(await fan_out(work / "presence", options.watchers))
         if "sign-in" in what:
             show(await storm(work / "sign-in", options.users, options.storm_seconds))
+        if "relay" in what:
+            ours = [ParleyRelay(plane, work / plane) for plane in ("native", "python")]
+            relays = [*ours, Coturn(work / "coturn")]
+            for result in await relayed(relays, load_generator(), seconds=min(3.0, seconds)):
+                show(result)
     return results
 
 

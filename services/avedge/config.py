@@ -167,6 +167,11 @@ class AvEdgeConfig(Section):
     credentials: EdgeCredentials = Field(default=EdgeCredentials(), description="Who may allocate")
     peers: PeerConfig = Field(default=PeerConfig(), description="Where packets may be relayed to")
     limits: EdgeLimits = Field(default=EdgeLimits(), description="Limits")
+    plane: Literal["auto", "native", "python"] = Field(
+        default="auto",
+        description="What moves the packets of clients on UDP: the native packet path (`make native`), or Python; auto: the "
+        "former where it is built",
+    )
     drain_seconds: float = Field(
         default=3600.0, ge=0, description="Longest wait for allocations to end; platform.drain_seconds bounds it as well"
     )

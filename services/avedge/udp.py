@@ -81,6 +81,13 @@ class UdpListener:
             return False  # there is no way to that client
         return True
 
+    def take(self, data: bytes, source: Source) -> None:
+        """Takes a datagram that another has read of the socket."""
+        now = self._clock()
+        path = self._paths.get(source)
+        if path is None or not path(data, now):
+            self._control(self, data, source, now)
+
     def _readable(self) -> None:
         receive, paths, now = self.socket.recvfrom, self._paths, self._clock()
         for _ in range(_DRAIN):

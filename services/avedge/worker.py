@@ -33,7 +33,8 @@ from parley.stun.turn.table import AllocationTable, Quotas
 from services.avedge.carriers import Carriers, Path
 from services.avedge.config import AvEdgeConfig
 from services.avedge.dtls import DtlsServer, DtlsSession
-from services.avedge.metrics import DROPPED
+from services.avedge.metrics import DROPPED, NATIVE
+from services.avedge.planes.native import NativePlane, load_native
 from services.avedge.planes.python import Own, PythonPlane
 from services.avedge.ports import PortPool
 from services.avedge.sockets import BoundSocket
@@ -87,9 +88,15 @@ class Worker:
         self._ports = PortPool(
             settings.relay_hosts, relay.first, relay.last, worker=settings.number, workers=settings.workers
         )
-        self.plane = PythonPlane(
+        python = PythonPlane(
             self._ports, self._carriers, self._peers, Own(dict(settings.relay_hosts), relay_ports), clock.monotonic
         )
+        module = load_native(config.plane)
+        self._native = (
+            NativePlane(module, self._ports, python, settings.relay_hosts, self._peers.own, relay_ports) if module else None
+        )
+        self.plane: NativePlane | PythonPlane = self._native or python
+        NATIVE.set(self._native is not None)
         self._watch = Watch(settings.number, report, clock, tracer)
         limits = config.limits
         quotas = Quotas(
@@ -129,7 +136,10 @@ class Worker:
                     handshake_s=self._limits.handshake_seconds, idle_s=self._limits.idle_seconds,
                 )  # fmt: skip
                 self._udp.append(listener)
-                listener.start()
+                if self._native is not None:
+                    self._native.listen(bound.socket, bound.local, listener.take)
+                else:
+                    listener.start()
             else:
                 port = StreamPort(
                     bound.socket, bound.local, lambda: self._tls.context, self, self._admission, self._limits, clock
@@ -155,6 +165,8 @@ class Worker:
         self._watch.flush(len(self._table), self._admission.total)
         for dtls in self._dtls.values():
             dtls.close()
+        if self._native is not None:
+            self._native.stop()
         for listener in self._udp:
             listener.close()
         for port in self._tcp:
@@ -166,6 +178,7 @@ class Worker:
         for allocation in self._table:
             if len(states) >= limit:
                 break
+            self.plane.traffic(allocation)
             states.append(self._watch.state_of(allocation))
         return states
 
@@ -223,6 +236,10 @@ class Worker:
             dtls.sweep(now, _is_in_use)
         for port in self._tcp:
             port.sweep(now)
+        if self._native is not None:
+            for cause, count in self._native.new_drops().items():
+                if count:
+                    DROPPED.labels(cause).inc(count)
         self._watch.flush(len(self._table), self._admission.total)
         self._sweeping = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 

@@ -268,6 +268,22 @@ impl Engine {
         self.table().get(index).map(change)
     }
 
+    /// Sends a payload from the relay of an allocation, as the server wants it; whether it went out.
+    pub fn send(&self, index: usize, peer: SocketAddr, payload: &[u8]) -> bool {
+        let mut core = self.table();
+        let to = core.own.reached_at(peer);
+        let Some(allocation) = core.get(index) else { return false };
+        let Some(relay) = allocation.relay_to(peer) else { return false };
+        let ok = net::send_to(relay.fd, payload, to).is_ok();
+        if ok {
+            allocation.traffic.sent_packets += 1;
+            allocation.traffic.sent_bytes += payload.len() as u64;
+        } else {
+            allocation.traffic.dropped_packets += 1;
+        }
+        ok
+    }
+
     /// Gives up one relay; its socket may be closed then.
     pub fn retire(&self, index: usize, advertised: SocketAddr) {
         let mut core = self.table();

@@ -120,6 +120,12 @@ impl RelayThread {
         self.change(py, allocation, move |allocation| allocation.set_destination(peer))
     }
 
+    /// Sends a payload from the relay of an allocation; whether it went out.
+    fn send(&self, py: Python<'_>, allocation: usize, peer: Host<'_>, payload: &[u8]) -> PyResult<bool> {
+        let peer = address(peer)?;
+        Ok(py.detach(|| self.engine.send(allocation, peer, payload)))
+    }
+
     /// Gives up one relay of two.
     fn retire(&self, py: Python<'_>, allocation: usize, advertised: Host<'_>) -> PyResult<()> {
         let advertised = address(advertised)?;

@@ -131,7 +131,7 @@ impl Allocation {
         self.destination = destination;
     }
 
-    fn relay_to(&self, peer: SocketAddr) -> Option<&Relay> {
+    pub fn relay_to(&self, peer: SocketAddr) -> Option<&Relay> {
         self.relays.iter().find(|relay| relay.advertised.is_ipv4() == peer.is_ipv4())
     }
 
@@ -207,8 +207,8 @@ pub fn from_client(allocation: &Allocation, own: &Own, data: &[u8], now: f64) ->
             _ => Verdict::Control,
         },
         Dialect::MsTurn(_) if !wire::is_ms_message(data) => match allocation.destination {
-            Some(peer) => forward(allocation, peer, 0..data.len()),
-            None => Verdict::Drop,
+            Some(peer) if allocation.permits(peer.ip(), now) => forward(allocation, peer, 0..data.len()),
+            _ => Verdict::Drop,
         },
         Dialect::MsTurn(key) if data[..2] == [0x00, 0x04] => from_ms_send(allocation, own, data, key, now),
         Dialect::MsTurn(_) => Verdict::Control,
@@ -243,7 +243,7 @@ fn from_indication(allocation: &Allocation, own: &Own, data: &[u8], now: f64) ->
 
 /// A Send request makes the permission for its peer, which is the server's to judge: without one it goes there.
 fn from_ms_send(allocation: &Allocation, own: &Own, data: &[u8], key: &IntegrityKey, now: f64) -> Verdict {
-    let Some(send) = wire::ms_send(data) else { return Verdict::Control };
+    let Some(send) = wire::ms_send(data) else { return Verdict::Drop };
     if !wire::ms_integrity_is_right(data, send.integrity_at, key) || !own.allows_port(send.out.peer) {
         return Verdict::Drop;
     }
@@ -281,11 +281,11 @@ pub fn to_client(
             }
         }
         Dialect::MsTurn(_) => {
+            if !allocation.permits(peer.ip(), now) || size > wire::MS_MAX_PAYLOAD {
+                return None;
+            }
             if allocation.destination == Some(peer) {
                 return Some(wrapping);
-            }
-            if !allocation.permits(peer.ip(), now) {
-                return None;
             }
             wrapping.length = wire::put_ms_data_head(peer, size, transaction, &mut wrapping.head)?;
         }
@@ -348,10 +348,13 @@ mod tests {
         assert_eq!(from_client(&allocation, &own(), &looks_like_stun, NOW), Verdict::Drop);
         let peer = "203.0.113.5:9".parse().unwrap();
         allocation.set_destination(Some(peer));
+        allocation.permit(peer.ip(), NOW + 1.0);
         let forward = Verdict::Forward { fd: 7, relay: relay("192.0.2.1").advertised, peer, payload: 0..20 };
         assert_eq!(from_client(&allocation, &own(), &looks_like_stun, NOW), forward);
         assert_eq!(to_client(&allocation, peer, 9, [0; 12], NOW).unwrap().length, 0);
-        assert!(to_client(&allocation, "203.0.113.5:10".parse().unwrap(), 9, [0; 12], NOW).is_none());
+        let other = to_client(&allocation, "203.0.113.5:10".parse().unwrap(), 9, [0; 12], NOW).unwrap();
+        assert_eq!(other.length, 44);
+        assert_eq!(from_client(&allocation, &own(), &looks_like_stun, NOW + 1.0), Verdict::Drop);
     }
 
     #[test]

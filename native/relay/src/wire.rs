@@ -14,7 +14,8 @@ pub const HEADER: usize = 20;
 pub const MAX_HEAD: usize = HEADER + 8 + 24 + 4;
 /// What an IPv4 datagram can hold.
 const MAX_PAYLOAD: usize = 65507;
-const MAX_ATTRIBUTES: usize = 64;
+/// The longest payload of an MS-TURN client.
+pub const MS_MAX_PAYLOAD: usize = 65_000;
 const INTEGRITY: usize = 20;
 
 pub type IntegrityKey = Hmac<Sha1>;
@@ -121,38 +122,30 @@ pub struct MsSend {
     pub integrity_at: usize,
 }
 
-/// Reads a Send request. None: malformed, without integrity, or with an attribute that must be understood and is not.
+/// Reads a Send request. None: it is malformed or ends without integrity. Its other attributes do not matter (MS-TURN section
+/// 3.2.5.2), and of two destinations or payloads the last one counts.
 pub fn ms_send(data: &[u8]) -> Option<MsSend> {
-    if !is_ms_message(data) || u16_at(data, 0) != 0x0004 || HEADER + usize::from(u16_at(data, 2)) != data.len() {
+    if !is_ms_message(data) || HEADER + usize::from(u16_at(data, 2)) != data.len() {
         return None;
     }
-    let end = data.len();
-    let (mut peer, mut payload, mut integrity_at) = (None, None, None);
-    let (mut at, mut count) = (HEADER + 8, 0);
-    while at < end {
-        if integrity_at.is_some() || count == MAX_ATTRIBUTES || at + 4 > end {
-            return None;
-        }
-        count += 1;
+    let end = data.len().checked_sub(4 + INTEGRITY)?;
+    let (mut peer, mut payload) = (None, None);
+    let mut at = HEADER + 8;
+    while at + 4 <= end {
         let kind = u16_at(data, at);
-        let size = usize::from(u16_at(data, at + 2));
         let start = at + 4;
-        if start + size > end {
-            return None;
+        at = start + usize::from(u16_at(data, at + 2));
+        match (kind, data.get(start..at)?) {
+            (0x0011, value) => peer = Some(address(value).filter(SocketAddr::is_ipv4)?),
+            (0x0013, _) => payload = Some(start..at),
+            _ => {}
         }
-        let value = &data[start..start + size];
-        match kind {
-            0x0008 if size == INTEGRITY => integrity_at = Some(at),
-            0x0011 if peer.is_none() => peer = Some(address(value)?),
-            0x0013 if payload.is_none() => payload = Some(start..start + size),
-            // USERNAME, LIFETIME, BANDWIDTH, a second destination or payload, NONCE, REALM
-            0x0006 | 0x000d | 0x000f | 0x0010 | 0x0011 | 0x0013 | 0x0014 | 0x0015 | 0x0017 => {}
-            0x8000.. => {}
-            _ => return None,
-        }
-        at = start + size;
     }
-    Some(MsSend { out: Outgoing { peer: peer?, payload: payload?, whole: false }, integrity_at: integrity_at? })
+    if at != end || data[end..end + 4] != [0x00, 0x08, 0x00, 0x14] {
+        return None;
+    }
+    let out = Outgoing { peer: peer?, payload: payload?, whole: false };
+    Some(MsSend { out, integrity_at: end })
 }
 
 /// The key of an allocation, ready for use; the expensive part of HMAC is done once.

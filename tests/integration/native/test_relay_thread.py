@@ -15,9 +15,10 @@ from parley.stun.addresses import Address
 from parley.stun.channel_data import encode_channel_data
 from parley.stun.codes import Attribute, MessageClass, Method
 from parley.stun.message import Message
+from parley.stun.ms import forwarding as ms_forwarding
 from parley.stun.ms.codes import MsAttribute, MsType
 from parley.stun.ms.integrity import protect
-from parley.stun.ms.message import MsMessage
+from parley.stun.ms.message import MsMessage, is_ms_message
 from parley.stun.turn import forwarding
 from parley.stun.turn.allocations import Allocation, Channel, Dialect, Flow, Relay, Transport
 from parley.stun.turn.peers import PeerPolicy
@@ -166,6 +167,43 @@ def test_whatever_a_client_sends_goes_where_the_reference_says(turn: Bench, data
     assert turn.control() == ([sent] if is_control else [])
     assert got == ([expected[2]] if expected is not None and expected[1] == turn.to else [])
     after = turn.traffic()
+    assert after[0] - before[0] == 1 + (expected is not None)
+    assert after[4] - before[4] == (expected is None and not is_control)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_a_client_of_ms_turn_sends_goes_where_the_reference_says(ms_turn: Bench, data: st.DataObject) -> None:
+    ms_turn.thread.set_destination(ms_turn.number, ms_turn.to)
+    ms_turn.allocation.destination = ms_turn.to
+    extra = data.draw(st.lists(st.tuples(st.sampled_from([*MsAttribute, 0x7FFF]), st.binary(max_size=24)), max_size=3))
+    message = MsMessage(MsType.SEND).add_address(MsAttribute.DESTINATION_ADDRESS, ms_turn.to)
+    message.add(MsAttribute.DATA, data.draw(st.binary(min_size=1, max_size=40)))
+    message.attributes = data.draw(st.permutations([*message.attributes, *extra]))
+    packet = bytearray(data.draw(st.sampled_from([protect(message, KEY), data.draw(st.binary(min_size=1, max_size=60))])))
+    for at, value in data.draw(st.lists(st.tuples(st.integers(0, len(packet) - 1), st.integers(0, 255)), max_size=2)):
+        packet[at] = value
+    sent = bytes(packet)
+
+    now = time.monotonic()
+    expected, is_control = None, False
+    if not is_ms_message(sent):
+        expected = ms_forwarding.from_raw(ms_turn.allocation, sent, now)
+    elif sent[:2] == ms_forwarding.SEND_REQUEST:
+        asked = ms_forwarding.read_send(sent, KEY)
+        is_control = asked is not None and asked.peer.host != ms_turn.to.host
+        expected = ms_forwarding.from_send(ms_turn.allocation, sent, PeerPolicy(["0.0.0.0/0"]), now)
+    else:
+        is_control = True
+    before = ms_turn.traffic()
+    ms_turn.client.send(sent)
+    ms_turn.client.send(SENTINEL)
+    got: list[bytes] = []
+    while (payload := receive(ms_turn.peer)) != SENTINEL:
+        got.append(payload)
+    assert ms_turn.control() == ([sent] if is_control else [])
+    assert got == ([expected[2]] if expected is not None and expected[1] == ms_turn.to else [])
+    after = ms_turn.traffic()
     assert after[0] - before[0] == 1 + (expected is not None)
     assert after[4] - before[4] == (expected is None and not is_control)
 
