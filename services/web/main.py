@@ -15,11 +15,13 @@ from parley.platform.rpc.batch import BatchClient
 from parley.platform.tls import CertificateFiles, DevelopmentCa, ServerTls
 from parley.proto.addressbook.v1 import addressbook_pb2 as addressbook
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
+from parley.proto.avedge.v1.credentials_pb2_grpc import CredentialsStub
 from parley.webticket.tickets import Tickets
 from services.web.certificates import CertificateService
 from services.web.config import WebConfig
 from services.web.guarding import FailureGuard
-from services.web.routes import CERTIFICATE_ENTRY, CERTIFICATES, TICKET_ENTRY, TICKETS, Route, Urls
+from services.web.relays import RelayService
+from services.web.routes import CERTIFICATE_ENTRY, CERTIFICATES, ICE_SERVERS, TICKET_ENTRY, TICKETS, Route, Urls
 from services.web.server import HttpsServer
 from services.web.signing_in import CredentialsClient, HttpSignIn
 from services.web.tickets import TicketService
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
 _BOOK = "parley.addressbook.v1.AddressBook"
+_EDGE = "avedge"
 
 
 class WebService(ShortWorkService):
@@ -83,7 +86,19 @@ class WebService(ShortWorkService):
             Route("POST", TICKET_ENTRY, tickets.issue),
             Route("GET", f"{CERTIFICATES}/mex", certificates.metadata),
             Route("POST", CERTIFICATE_ENTRY, certificates.publish),
+            *self._relay_routes(sign_in),
         ]
+
+    def _relay_routes(self, sign_in: HttpSignIn) -> list[Route]:
+        """Credentials of the media relay, where the edge runs here or has an address."""
+        config, context = self.config, self._context
+        if _EDGE not in context.applications and _EDGE not in context.platform.rpc.targets:
+            return []
+        credentials = context.rpc.channel("parley.avedge.v1.Credentials").stub(CredentialsStub)
+        relays = RelayService(
+            sign_in, credentials, context.clock, domain=config.domains[0], timeout_s=config.backend_seconds
+        )
+        return [Route("POST", ICE_SERVERS, relays.ice_servers)]
 
     async def _sweep(self) -> None:
         while True:

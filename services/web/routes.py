@@ -13,6 +13,7 @@ TICKETS: Final = "/WebTicket/WebTicketService.svc"
 TICKET_ENTRY: Final = TICKETS + "/Auth"
 CERTIFICATES: Final = "/CertProv/CertProvisioningService.svc"
 CERTIFICATE_ENTRY: Final = CERTIFICATES + "/WebTicket_Proof_SHA1"
+ICE_SERVERS: Final = "/relay/ice-servers"
 
 XML: Final = "text/xml"
 
