@@ -95,11 +95,12 @@ class EdgeCredentials(Section):
         "master key, so that Parley alone issues them",
     )
     hours: float = Field(
-        default=8.0,
-        gt=0,
-        le=MAX_HOURS,
-        description="Longest validity of credentials that are issued; allocations may last on",
+        default=12.0, gt=0, le=MAX_HOURS, description="Longest time that issued credentials are good for new allocations"
     )
+    grace_hours: float = Field(
+        default=24.0, ge=0, le=168,
+        description="How long those of MRAS are taken after their end, as there are clients that ask once, at sign-in",
+    )  # fmt: skip
     users: dict[str, SecretStr] = Field(default={}, description="Passwords by name, for clients that cannot ask for any")
 
 

@@ -22,9 +22,9 @@ MAX_HOURS: Final = GENERATION_S / 3600
 _USER_SAFE: Final = "@.+-_~!$&'()*,;="
 
 
-def mras_tokens(master_key: bytes) -> Tokens:
-    """The tokens of an installation; every process with its master key makes and takes the same."""
-    return Tokens([derive_key(master_key, "relay-mras")])
+def mras_key(master_key: bytes) -> bytes:
+    """What the tokens of an installation are made with, the same in every process with its master key."""
+    return derive_key(master_key, "relay-mras")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import secrets
 from ipaddress import ip_address
 from pathlib import Path
 
+from parley.mras.tokens import Tokens
 from parley.platform.addresses import is_wildcard
 from parley.platform.events.publisher import FactPublisher
 from parley.platform.keys import derive_key
@@ -20,7 +21,7 @@ from parley.stun.turn.credentials import TimeLimitedCredentials
 from services.avedge import mras
 from services.avedge.config import AvEdgeConfig, parse_address
 from services.avedge.facts import LOST_FACTS, Facts
-from services.avedge.issuing import Issuer, Reach, mras_tokens
+from services.avedge.issuing import Issuer, Reach, mras_key
 from services.avedge.reaching import advertised_hosts, relay_hosts
 from services.avedge.selftest import SelfTest
 from services.avedge.service import RelaySurface
@@ -53,21 +54,21 @@ class AvEdgeService:
     def register(self) -> None:
         """Puts the gRPC surface up."""
         surface = RelaySurface(lambda: self.worker, self.status, self._context.clock)
-        context, config = self._context, self.config
-        context.rpc.add_service(add_RelayServicer_to_server, surface, "parley.avedge.v1.Relay")
-        turn = TimeLimitedCredentials([keys_of(config, context.master_key).secret])
+        self._context.rpc.add_service(add_RelayServicer_to_server, surface, "parley.avedge.v1.Relay")
+        keys, credentials = keys_of(self.config, self._context.master_key), self.config.credentials
         issuer = Issuer(
-            mras_tokens(context.master_key), turn, self.reach, context.clock, longest_s=config.credentials.hours * 3600
-        )
-        mras.register(context, issuer, config.credentials.realm)
+            Tokens([keys.mras]), TimeLimitedCredentials([keys.secret]), self.reach, self._context.clock,
+            longest_s=credentials.hours * 3600,
+        )  # fmt: skip
+        mras.register(self._context, issuer, credentials.realm)
 
     def reach(self) -> Reach:
-        """How clients reach the relay."""
+        """How clients reach the relay; clients of MS-TURN need an address of IPv4."""
+        hosts = sorted(self._advertised.values(), key=lambda host: ":" in host)
         ports: dict[str, int] = {}
         for bound in self._sockets:
             ports.setdefault(bound.name, bound.local.port)
-        host = self.config.host_name or next(iter(self._advertised.values()), "")
-        return Reach(host, **ports)
+        return Reach(self.config.host_name or (hosts[0] if hosts else ""), **ports)
 
     @property
     def worker(self) -> Worker:
@@ -142,7 +143,7 @@ def keys_of(config: AvEdgeConfig, master_key: bytes) -> Keys:
     configured = config.credentials.shared_secret.get_secret_value()
     secret = configured.encode() if configured else derive_key(master_key, "relay-credentials")
     users = {name: password.get_secret_value() for name, password in config.credentials.users.items()}
-    return Keys(derive_key(master_key, "relay-nonce"), secret, users)
+    return Keys(derive_key(master_key, "relay-nonce"), secret, users, mras_key(master_key))
 
 
 def certificate_files(config: AvEdgeConfig, data: Path, hosts: list[str]) -> CertificateFiles:

@@ -1,4 +1,4 @@
-"""TCP ports that clients connect to: RFC TURN, plain or inside TLS, told apart by the first bytes.
+"""TCP ports that clients connect to: RFC TURN, plain or inside TLS, and MS-TURN, told apart by the first bytes.
 
 The first bytes are looked at without being taken, so the TLS library still finds its hello. A client that reads too slowly
 has its packets dropped once a bounded buffer is full: what is relayed are datagrams, which may be lost.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import ssl
 from collections import Counter
@@ -18,7 +19,9 @@ from parley.stun import dialects
 from parley.stun.addresses import Address
 from parley.stun.errors import StunParseError
 from parley.stun.framing import StreamFramer
-from parley.stun.turn.allocations import Flow, Transport
+from parley.stun.ms.framing import FrameReader, FrameType, encode_frame
+from parley.stun.ms.pseudo_tls import CLIENT_HELLO_SIZE, server_hello
+from parley.stun.turn.allocations import Dialect, Flow, Transport
 from services.avedge.carriers import Path
 from services.avedge.config import EdgeLimits
 from services.avedge.metrics import DROPPED, HANDSHAKES
@@ -74,6 +77,8 @@ class Admission:
 class StreamConnection(asyncio.Protocol):
     """One client; a `services.avedge.carriers.Carrier` of its flow."""
 
+    dialect = Dialect.TURN
+
     def __init__(self, flow: Flow, user: StreamUser, limits: EdgeLimits, clock: Callable[[], float]) -> None:
         self.flow = flow
         self.active_at = clock()
@@ -128,6 +133,10 @@ class StreamConnection(asyncio.Protocol):
         transport.write(data)
         return True
 
+    def reply(self, message: bytes) -> bool:
+        """Writes a control message."""
+        return self.send(message)
+
     def attach(self, client: Address, path: Path) -> None:
         """It has an allocation."""
         self._path = path
@@ -145,6 +154,53 @@ class StreamConnection(asyncio.Protocol):
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+class MsStreamConnection(StreamConnection):
+    """One client that speaks MS-TURN, in frames, perhaps after a hello that looks like TLS."""
+
+    dialect = Dialect.MS_TURN
+
+    def __init__(
+        self, flow: Flow, user: StreamUser, limits: EdgeLimits, clock: Callable[[], float], *, greeted: bool
+    ) -> None:
+        """``greeted``: the client begins with the hello."""
+        super().__init__(flow, user, limits, clock)
+        self._reader = FrameReader()
+        self._hello_left = CLIENT_HELLO_SIZE if greeted else 0
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        now = self.active_at = self._clock()
+        if self._hello_left:
+            size = len(data)
+            data = data[self._hello_left :]
+            self._hello_left = max(0, self._hello_left - size)
+            if self._hello_left:
+                return
+            # In one write: there are clients that take it only when it comes at once.
+            self.send(server_hello(secrets.token_bytes(32), secrets.token_bytes(32)))
+        try:
+            for kind, payload in self._reader.feed(data):
+                self._frame(kind, payload, now)
+                if self._transport is None:
+                    return
+        except StunParseError:
+            _dropped_stream.inc()
+            self.close()
+
+    def _frame(self, kind: FrameType, payload: bytes, now: float) -> None:
+        """Raises StunParseError for a control frame without a message, and for data that is made to look like one."""
+        if dialects.is_ms_message(payload) is not (kind is FrameType.CONTROL):
+            raise StunParseError("a frame holds what is not of its kind")
+        if self._path is not None and self._path(payload, now):
+            return
+        if kind is FrameType.CONTROL:
+            self._user.received(self, payload)
+
+    def reply(self, message: bytes) -> bool:
+        """Writes a control message in its frame."""
+        return self.send(encode_frame(FrameType.CONTROL, message))
 
 
 class StreamPort:
@@ -216,10 +272,10 @@ class StreamPort:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(self._limits.handshake_seconds):
                 kind = await _look(sock)
-                if kind in (dialects.Stream.TURN, dialects.Stream.TLS):
-                    connection = await self._begin(sock, client, encrypted=kind is dialects.Stream.TLS)
-                else:
+                if kind is dialects.Stream.OTHER:
                     _dropped_dialect.inc()
+                else:
+                    connection = await self._begin(sock, client, kind)
         except (OSError, TimeoutError):  # an ssl.SSLError is an OSError
             _tls_failed.inc()
         finally:
@@ -227,9 +283,15 @@ class StreamPort:
                 sock.close()
                 self._admission.leave(client.host)
 
-    async def _begin(self, sock: socket.socket, client: Address, *, encrypted: bool) -> StreamConnection:
+    async def _begin(self, sock: socket.socket, client: Address, kind: dialects.Stream) -> StreamConnection:
+        encrypted = kind is dialects.Stream.TLS
         flow = Flow(Transport.TLS if encrypted else Transport.TCP, client, self._local)
-        connection = StreamConnection(flow, _Leaving(self._user, self), self._limits, self._clock)
+        user = _Leaving(self._user, self)
+        if kind in (dialects.Stream.MS_FRAMES, dialects.Stream.MS_PSEUDO_TLS):
+            greeted = kind is dialects.Stream.MS_PSEUDO_TLS
+            connection: StreamConnection = MsStreamConnection(flow, user, self._limits, self._clock, greeted=greeted)
+        else:
+            connection = StreamConnection(flow, user, self._limits, self._clock)
         if encrypted:
             await self._loop.connect_accepted_socket(
                 lambda: connection, sock, ssl=self._tls(), ssl_handshake_timeout=self._limits.handshake_seconds

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
+from parley.mras.credentials import MrasCredentials
+from parley.mras.tokens import Tokens
 from parley.platform.clock import Clock
 from parley.platform.limits import RateLimiter
 from parley.platform.telemetry.tracing import Tracer
@@ -22,6 +24,8 @@ from parley.proto.avedge.v1 import relay_pb2, worker_pb2
 from parley.stun import dialects
 from parley.stun.addresses import Address, Family
 from parley.stun.codes import Method
+from parley.stun.ms.codes import MsType
+from parley.stun.ms.server import MsTurnServer
 from parley.stun.turn.allocations import Allocation, Dialect, Flow, Transport
 from parley.stun.turn.config import TurnConfig
 from parley.stun.turn.credentials import ChainedCredentials, Credentials, StaticCredentials, TimeLimitedCredentials
@@ -53,11 +57,15 @@ Report = Callable[[worker_pb2.WorkerReport], None]
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What credentials are verified with. ``nonce``: 32 bytes; ``secret``: of time-limited ones; ``users``: passwords."""
+    """What credentials are verified with. ``nonce``: 32 bytes; ``secret``: of time-limited ones; ``users``: passwords.
+
+    ``mras``: what its tokens are made with.
+    """
 
     nonce: bytes
     secret: bytes
     users: Mapping[str, str]
+    mras: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +112,18 @@ class Worker:
             rate=limits.bytes_per_second,
         )  # fmt: skip
         self._table = AllocationTable(quotas, self.plane, self._watch)
+        turn_config = TurnConfig(
+            config.credentials.realm, settings.keys.nonce, families=self._ports.families, peers=self._peers, tcp=False,
+            worker=settings.number, software="Parley",
+        )  # fmt: skip
+        challenges = RateLimiter(limits.challenges_per_second, limits.challenge_burst)
         self._server = TurnServer(
-            TurnConfig(
-                config.credentials.realm, settings.keys.nonce, families=self._ports.families, peers=self._peers, tcp=False,
-                worker=settings.number, software="Parley",
-            ),
-            credentials_of(settings), self._ports, self.plane, self._table, self._watch, DatagramShell(self._carriers),
-            wall=clock.wall, challenges=RateLimiter(limits.challenges_per_second, limits.challenge_burst),
+            turn_config, credentials_of(settings), self._ports, self.plane, self._table, self._watch,
+            DatagramShell(self._carriers), wall=clock.wall, challenges=challenges,
+        )  # fmt: skip
+        self._ms_server = MsTurnServer(
+            turn_config, MrasCredentials(Tokens([settings.keys.mras]), grace_s=config.credentials.grace_hours * 3600),
+            self._ports, self.plane, self._table, self._watch, self.plane, wall=clock.wall, challenges=challenges,
         )  # fmt: skip
         self._tls = ServerTls(settings.files, alpn=("stun.turn", "stun.nat-discovery"))
         self._admission = Admission(limits)
@@ -151,10 +164,12 @@ class Worker:
     def drain(self, alternates: Mapping[Family, str], domain: str = "") -> None:
         """New allocations go elsewhere, or are refused; those that live go on."""
         self._server.drain(dict(alternates), domain)
+        self._ms_server.drain(alternates.get(Family.IPV4, ""))
 
     def resume(self) -> None:
         """Takes new allocations again."""
         self._server.resume()
+        self._ms_server.resume()
 
     async def stop(self) -> None:
         """Ends all allocations and closes all sockets."""
@@ -191,10 +206,19 @@ class Worker:
         if reply is not None:
             send(reply)
 
+    def ms_control(self, flow: Flow, data: bytes, send: Callable[[bytes], object], now: float) -> None:
+        """Answers a control message of MS-TURN."""
+        self._watch.begin()
+        reply = self._ms_server.receive(flow, data, now)
+        if reply is not None:
+            send(reply)
+
     def _on_datagram(self, listener: UdpListener, data: bytes, source: Source, now: float) -> None:
         kind = dialects.datagram(data)
         if kind is dialects.Datagram.STUN:
             self.control(listener.flow_of(source), data, lambda reply: listener.send(reply, source), now)
+        elif kind is dialects.Datagram.MS_TURN:
+            self.ms_control(listener.flow_of(source), data, lambda reply: listener.send(reply, source), now)
         elif kind is dialects.Datagram.DTLS:
             self._dtls[listener].receive(data, source, now)
         elif kind is dialects.Datagram.CLASSIC_STUN:
@@ -208,7 +232,9 @@ class Worker:
 
     def received(self, connection: StreamConnection, message: bytes) -> None:
         """See `services.avedge.streams.StreamUser`."""
-        if message[0] & 0xC0:
+        if connection.dialect is Dialect.MS_TURN:
+            self.ms_control(connection.flow, message, connection.reply, self._clock.monotonic())
+        elif message[0] & 0xC0:
             _dropped_garbage.inc()
         else:
             self.control(connection.flow, message, connection.send, self._clock.monotonic())
@@ -223,7 +249,9 @@ class Worker:
 
     def lost(self, flow: Flow) -> None:
         """A connection or association is gone, and its allocation with it."""
-        self._server.closed(flow, self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._server.closed(flow, now)
+        self._ms_server.closed(flow, now)
         self._carriers.remove(flow)
 
     def _sweep(self) -> None:
@@ -367,7 +395,7 @@ class Watch:
         """Tells what was counted since the last time."""
         counts = worker_pb2.Counts(refreshed=self._refreshed, allocations=allocations, connections=connections)
         for (dialect, method, code), count in self._refusals.items():
-            counts.refusals.add(dialect=dialect, method=_name_of(method), code=code, count=count)
+            counts.refusals.add(dialect=dialect, method=_name_of(dialect, method), code=code, count=count)
         self._refusals.clear()
         self._refreshed = 0
         self._report(worker_pb2.WorkerReport(counts=counts))
@@ -399,9 +427,10 @@ class Watch:
         span.end("ok" if not code else "error")
 
 
-def _name_of(method: int) -> str:
+def _name_of(dialect: str, method: int) -> str:
+    kinds = MsType if dialect == Dialect.MS_TURN else Method
     try:
-        return Method(method).name.lower()
+        return kinds(method).name.lower()
     except ValueError:
         return "unknown"
 

@@ -88,7 +88,7 @@ class MsTurnServer:
         self._challenges = challenges
         self._nonces = Nonces(config.nonce_key, config.realm, lifetime=config.nonce_lifetime, features=0)
         self._draining = False
-        self._alternate: Address | None = None
+        self._alternate = ""
         self._answered: dict[tuple[Flow, bytes], tuple[float, bytes]] = {}
 
     def receive(self, flow: Flow, data: bytes, now: float) -> bytes | None:
@@ -116,13 +116,16 @@ class MsTurnServer:
         if allocation is not None:
             self._table.close(allocation, CloseReason.DISCONNECTED)
 
-    def drain(self, alternate: Address | None) -> None:
-        """New clients are sent to another server, or told that there is no room; allocations live on."""
-        self._draining, self._alternate = True, alternate
+    def drain(self, host: str = "") -> None:
+        """New clients are sent to the same port of another server, or told that there is no room; allocations live on.
+
+        ``host``: an IPv4 address, "" for none.
+        """
+        self._draining, self._alternate = True, host
 
     def resume(self) -> None:
         """The draining is called off."""
-        self._draining, self._alternate = False, None
+        self._draining, self._alternate = False, ""
 
     def _allocation(self, flow: Flow) -> Allocation | None:
         allocation = self._table.at(flow)
@@ -196,9 +199,9 @@ class MsTurnServer:
         if caller.expired:
             raise MsRefused(MsErrorCode.STALE_CREDENTIALS, key)
         if self._draining:
-            if self._alternate is None:
+            if not self._alternate:
                 raise MsRefused(MsErrorCode.INSUFFICIENT_PORT_CAPACITY, key)
-            alternate = ((MsAttribute.ALTERNATE_SERVER, encode_address(self._alternate)),)
+            alternate = ((MsAttribute.ALTERNATE_SERVER, encode_address(Address(self._alternate, flow.server.port))),)
             raise MsRefused(MsErrorCode.TRY_ALTERNATE, key, alternate)
         if self._table.at(flow) is not None:  # the client speaks RFC TURN on this five-tuple
             raise MsRefused(MsErrorCode.BAD_REQUEST, key)

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import Final
 
 from parley.stun.addresses import Address
+from parley.stun.ms import forwarding as ms_forwarding
+from parley.stun.ms.message import is_ms_message
 from parley.stun.turn import forwarding
 from parley.stun.turn.allocations import Allocation, Channel, Dialect, Relay, Traffic
 from parley.stun.turn.peers import PeerPolicy
@@ -102,10 +104,11 @@ class _Way:
             self._traffic.dropped_packets += 1
             _dropped_client.inc()
         else:
-            self._forward(*outgoing, now)
+            self.forward(*outgoing, now)
         return True
 
-    def _forward(self, relay: Relay, peer: Address, payload: bytes, now: float) -> None:
+    def forward(self, relay: Relay, peer: Address, payload: bytes, now: float) -> None:
+        """Sends a payload to a peer, within the rate."""
         traffic = self._traffic
         size = len(payload)
         if self._sent is not None and not self._sent.take(size, now):
@@ -132,7 +135,7 @@ class _Way:
     def from_peer(self, peer: Address, payload: bytes, now: float) -> None:
         """Takes a packet of a peer to the client."""
         traffic = self._traffic
-        message = forwarding.to_client(self._allocation, peer, payload, now, padded=self._padded)
+        message = self._to_client(peer, payload, now)
         if message is None:
             traffic.dropped_packets += 1
             _dropped_peer.inc()
@@ -146,6 +149,9 @@ class _Way:
             traffic.received_bytes += size
         else:
             traffic.dropped_packets += 1
+
+    def _to_client(self, peer: Address, payload: bytes, now: float) -> bytes | None:
+        return forwarding.to_client(self._allocation, peer, payload, now, padded=self._padded)
 
     def read(self, sock: socket.socket) -> None:
         """Drains a relay socket."""
@@ -161,6 +167,32 @@ class _Way:
                     return
                 continue  # an ICMP error of an earlier datagram
             self.from_peer(own.known_as(source), payload, now)
+
+
+class _MsWay(_Way):
+    """The path of an allocation of MS-TURN."""
+
+    __slots__ = ()
+
+    def from_client(self, data: bytes, now: float) -> bool:
+        """Forwards what is data; a Send request to a peer without permission is for the server."""
+        if not is_ms_message(data):
+            outgoing = ms_forwarding.from_raw(self._allocation, data, now)
+            if outgoing is None:
+                self._traffic.dropped_packets += 1
+                _dropped_client.inc()
+                return True
+        elif data[:2] == ms_forwarding.SEND_REQUEST:
+            outgoing = ms_forwarding.from_send(self._allocation, data, self._plane.peers, now)
+            if outgoing is None:
+                return False
+        else:
+            return False
+        self.forward(*outgoing, now)
+        return True
+
+    def _to_client(self, peer: Address, payload: bytes, now: float) -> bytes | None:
+        return ms_forwarding.to_client(self._allocation, peer, payload, now, framed=self._padded)
 
 
 class PythonPlane:
@@ -186,13 +218,19 @@ class PythonPlane:
         carrier = self._carriers.of(allocation.flow)
         if carrier is None:
             return  # its connection is gone already; the table hears of it next
-        way = _Way(self, allocation, carrier.sender(allocation.flow.client), self.clock())
+        kind = _MsWay if allocation.dialect is Dialect.MS_TURN else _Way
+        way = kind(self, allocation, carrier.sender(allocation.flow.client), self.clock())
         for relay in allocation.relays:
             if not relay.stream:
                 self.ways[relay.advertised] = way
                 self._loop.add_reader(relay.handle.fileno(), way.read, relay.handle)
-        if allocation.dialect is Dialect.TURN:
-            carrier.attach(allocation.flow.client, way.from_client)
+        carrier.attach(allocation.flow.client, way.from_client)
+
+    def transmit(self, allocation: Allocation, outgoing: forwarding.Outgoing) -> None:
+        """Sends the first packet to a peer; see `parley.stun.ms.server.MsShell`."""
+        way = self.ways.get(outgoing[0].advertised)
+        if way is not None:
+            way.forward(*outgoing, self.clock())
 
     def permit(self, allocation: Allocation, host: str) -> None:
         """Permissions are read where they are."""

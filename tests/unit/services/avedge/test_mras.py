@@ -18,6 +18,7 @@ from parley.mras.documents import (
     parse_response,
     write_request,
 )
+from parley.mras.tokens import Tokens
 from parley.platform.applications.host import Incoming
 from parley.platform.clock import FakeClock
 from parley.platform.rpc.errors import RpcError
@@ -26,7 +27,7 @@ from parley.proto.sip.v1.application_pb2 import ApplicationRequest
 from parley.sip.message import Request, Response, parse_message
 from parley.stun.integrity import Algorithm, long_term_key
 from parley.stun.turn.credentials import Account, TimeLimitedCredentials
-from services.avedge.issuing import Issuer, Reach, mras_tokens
+from services.avedge.issuing import Issuer, Reach, mras_key
 from services.avedge.mras import CredentialsSurface, MrasApplication
 
 ALICE = "sip:alice@example.test"
@@ -40,7 +41,7 @@ ENVELOPE = Envelope("1", ALICE, URI)
 class Rig:
     def __init__(self, reach: Reach = REACH) -> None:
         self.clock = FakeClock()
-        self.tokens = mras_tokens(MASTER)
+        self.tokens = Tokens([mras_key(MASTER)])
         self.turn = TimeLimitedCredentials([SECRET])
         self.issuer = Issuer(self.tokens, self.turn, lambda: reach, self.clock, longest_s=36_000)
         self.application = MrasApplication(self.issuer, "example.test", self.clock)
@@ -79,10 +80,10 @@ def test_a_user_gets_credentials_that_the_relay_takes() -> None:
     (given,) = answer.credentials
     assert (given.id, given.minutes, given.realm) == ("7", 480, "example.test")
     assert given.relays == (MediaRelay(Location.INTERNET, "relay.example.test", 3478, 443),)
-    account = MrasCredentials(mras_tokens(MASTER), grace_s=0).account_of(given.username, rig.clock.wall() + 479 * 60)
+    account = MrasCredentials(Tokens([mras_key(MASTER)]), grace_s=0).account_of(given.username, rig.clock.wall() + 479 * 60)
     assert account is not None
     assert (account.password, account.expired) == (given.password, False)
-    later = MrasCredentials(mras_tokens(MASTER), grace_s=0).account_of(given.username, rig.clock.wall() + 481 * 60)
+    later = MrasCredentials(Tokens([mras_key(MASTER)]), grace_s=0).account_of(given.username, rig.clock.wall() + 481 * 60)
     assert later is not None
     assert later.expired
 
