@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Keeps media on 127.0.0.1 by interposing two calls of libnice, which farstream
- * gives no way to configure here. The program must be linked with -rdynamic. */
+/* Keeps media on 127.0.0.1, and on a relay where SIPE_FORCE_RELAY is set, by
+ * interposing calls of libnice, which farstream gives no way to configure here.
+ * The program must be linked with -rdynamic. */
 #define _GNU_SOURCE
 #include "loopback.h"
 
 #include <dlfcn.h>
+#include <glib-object.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 int harness_loopback_only = 0;
@@ -47,4 +50,23 @@ void *gupnp_simple_igd_thread_new(void)
 	if (!real)
 		real = (void *(*)(void))dlsym(RTLD_NEXT, "gupnp_simple_igd_thread_new");
 	return real ? real() : NULL;
+}
+
+/* libnice then has no candidates but those of a relay, and pairs no others. */
+gboolean nice_agent_gather_candidates(void *agent, guint stream)
+{
+	static gboolean (*real)(void *, guint);
+
+	if (!real) {
+		/* It came with a plugin, so RTLD_NEXT does not find it. */
+		void *library = dlopen("libnice.so.10", RTLD_LAZY | RTLD_NOLOAD);
+
+		if (library)
+			real = (gboolean (*)(void *, guint))dlsym(library, "nice_agent_gather_candidates");
+		if (!real)
+			return FALSE;
+	}
+	if (getenv("SIPE_FORCE_RELAY"))
+		g_object_set(agent, "force-relay", TRUE, NULL);
+	return real(agent, stream);
 }
