@@ -95,7 +95,7 @@ class EdgeCredentials(Section):
         "master key, so that Parley alone issues them",
     )
     hours: float = Field(
-        default=12.0, gt=0, le=MAX_HOURS, description="Longest time that issued credentials are good for new allocations"
+        default=8.0, gt=0, le=MAX_HOURS, description="Longest time that issued credentials are good for new allocations"
     )
     grace_hours: float = Field(
         default=24.0, ge=0, le=168,
