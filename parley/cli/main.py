@@ -11,7 +11,7 @@ import typer
 # Forked children would otherwise inherit gRPC's threads; Parley starts its children with exec only.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-from parley.cli import calls, config, contacts, doctor, presence, registrations, run, users
+from parley.cli import calls, config, contacts, doctor, edge, presence, registrations, run, users
 from parley.cli.errors import EXIT_HELP
 from parley.cli.session import Options
 
@@ -24,6 +24,7 @@ app.add_typer(users.app, name="user")
 app.add_typer(presence.app, name="presence")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(config.app, name="config")
+app.add_typer(edge.app, name="edge")
 app.command("run")(run.run)
 app.command("registrations")(registrations.registrations)
 app.command("calls")(calls.calls)

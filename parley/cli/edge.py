@@ -1,0 +1,252 @@
+"""``parley edge``: the relay of voice and video, seen from inside and tried from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parley.cli.errors import Exit, fail
+from parley.cli.session import Options, call, console, settings_of, show_json, show_table
+from parley.platform.config import PlatformConfig
+from parley.platform.rpc.host import RpcHost
+from parley.proto.avedge.v1 import credentials_pb2, relay_pb2
+from parley.proto.avedge.v1.credentials_pb2_grpc import CredentialsStub
+from parley.proto.avedge.v1.relay_pb2_grpc import RelayStub
+from parley.stun.addresses import Address
+from parley.stun.probe import Probe, ProbeError
+from parley.stun.turn.allocations import Transport
+
+app = typer.Typer(help="Look at the relay of voice and video, and try it.", no_args_is_help=True)
+
+_RELAY = "parley.avedge.v1.Relay"
+_CREDENTIALS = "parley.avedge.v1.Credentials"
+_PAYLOAD = 172
+_INTERVAL_S = 0.02
+_PATIENCE_S = 1.0
+_LIMIT_S = 20.0
+
+
+@app.command("allocations")
+def allocations(
+    context: typer.Context, limit: Annotated[int, typer.Option(min=1, help="Most allocations shown.")] = 1000
+) -> None:
+    """Show who uses the relay, and how much."""
+    options: Options = context.obj
+
+    async def work(host: RpcHost, target: str | None) -> relay_pb2.ListAllocationsResponse:
+        stub = host.channel(_RELAY, target).stub(RelayStub)
+        response: relay_pb2.ListAllocationsResponse = await stub.ListAllocations(
+            relay_pb2.ListAllocationsRequest(limit=limit)
+        )
+        return response
+
+    response = call(options, work)
+    if options.as_json:
+        show_json(list(response.allocations))
+        return
+    rows = [
+        (
+            item.username, item.dialect, item.transport, item.client, ", ".join(item.relays),
+            f"{max(0, response.now_ms - item.opened_at_ms) // 1000} s",
+            f"{max(0, item.expires_at_ms - response.now_ms) // 1000} s",
+            _amount(item.traffic.sent_packets, item.traffic.sent_bytes),
+            _amount(item.traffic.received_packets, item.traffic.received_bytes), str(item.traffic.dropped_packets),
+        )
+        for item in response.allocations
+    ]  # fmt: skip
+    columns = ("user", "dialect", "over", "client", "relay", "since", "expires in", "to peers", "from peers", "dropped")
+    show_table(f"{response.total} allocations", columns, rows, empty="nobody uses the relay")
+    if response.total > len(rows):
+        console.print(f"[dim]there are more; --limit {limit * 10} shows them[/dim]")
+
+
+def _amount(packets: int, size: int) -> str:
+    return f"{packets} ({size / 1000:.1f} kB)"
+
+
+@app.command("credentials")
+def credentials(
+    context: typer.Context,
+    user: Annotated[str, typer.Argument(help="For whom, as user@domain.")],
+    seconds: Annotated[int, typer.Option(min=0, help="Validity; 0: the longest there is.")] = 0,
+) -> None:
+    """Print iceServers for a browser or another WebRTC client. Whoever has them can use the relay."""
+    response = call(context.obj, lambda host, target: _issue(host, target, user, seconds))
+    servers = [
+        {"urls": list(item.urls), **({"username": item.username, "credential": item.credential} if item.username else {})}
+        for item in response.ice_servers
+    ]
+    show_json({"iceServers": servers, "expires_at_ms": response.expires_at_ms})
+
+
+async def _issue(host: RpcHost, target: str | None, user: str, seconds: int) -> credentials_pb2.IssueIceServersResponse:
+    stub = host.channel(_CREDENTIALS, target).stub(CredentialsStub)
+    response: credentials_pb2.IssueIceServersResponse = await stub.IssueIceServers(
+        credentials_pb2.IssueIceServersRequest(user=user, seconds=seconds)
+    )
+    return response
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of one way to the relay. Delays in milliseconds, there and back through two relays."""
+
+    transport: str
+    server: str
+    problem: str = ""
+    mapped: str = ""
+    relayed: str = ""
+    sent: int = 0
+    lost: int = 0
+    median_ms: float = 0.0
+    worst_ms: float = 0.0
+
+
+@app.command("test")
+def try_relay(
+    context: typer.Context,
+    host: Annotated[str, typer.Argument(help="Name or address of the relay; the running one's unless given.")] = "",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for UDP and TCP.")] = 3478,
+    tls_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for TLS.")] = 5349,
+    user: Annotated[str, typer.Option(help="User name; without one the running Parley issues credentials.")] = "",
+    password: Annotated[str, typer.Option(help="Password of that user name.", envvar="TURN_PASSWORD")] = "",
+    packets: Annotated[int, typer.Option(min=1, max=10_000, help="Packets through the relay over each transport.")] = 50,
+    ca: Annotated[Path | None, typer.Option(help="PEM file of the CA to trust, besides the system's.")] = None,
+) -> None:
+    """Try the relay as a client would: addresses, allocations, packets there and back over UDP, TCP and TLS.
+
+    Best run from where the users are. DTLS and MS-TURN are not tried.
+    """
+    options: Options = context.obj
+    places = {Transport.UDP: port, Transport.TCP: port, Transport.TLS: tls_port}
+    if not host:
+        status = call(options, _status)
+        if not status.advertised:
+            raise fail("the relay has no address", Exit.FAILURE, "see its log")
+        host = status.advertised[0]
+        udp, tcp = ([item.port for item in status.listeners if item.kind == kind] for kind in ("udp", "tcp"))
+        places = {Transport.UDP: [*udp, 0][0], Transport.TCP: [*tcp, 0][0], Transport.TLS: [0, *tcp][-1]}
+    if not user:
+        servers = call(options, lambda rpc, target: _issue(rpc, target, "edge-test", 600)).ice_servers
+        user, password = next(((item.username, item.credential) for item in servers if item.username), ("", ""))
+    trust = _trust(ca, settings_of(options).section("platform", PlatformConfig).data_folder)
+    trials = asyncio.run(_try_all(host, places, user, password, packets, trust))
+    if options.as_json:
+        show_json([asdict(trial) for trial in trials])
+    else:
+        _show(trials)
+    if any(trial.problem or trial.lost for trial in trials):
+        raise typer.Exit(int(Exit.FAILURE))
+
+
+async def _status(host: RpcHost, target: str | None) -> relay_pb2.GetStatusResponse:
+    response: relay_pb2.GetStatusResponse = (
+        await host.channel(_RELAY, target).stub(RelayStub).GetStatus(relay_pb2.GetStatusRequest())
+    )
+    return response
+
+
+def _trust(ca: Path | None, data: Path) -> ssl.SSLContext:
+    """The system's authorities, the one that is named, and the development CA of the configured data folder."""
+    context = ssl.create_default_context()
+    own = data / "tls" / "ca.pem"
+    for path in (ca, own if own.exists() else None):
+        if path is not None:
+            try:
+                context.load_verify_locations(path)
+            except (OSError, ssl.SSLError) as error:
+                raise fail(f"cannot use {path}: {error}", Exit.USAGE) from None
+    return context
+
+
+async def _try_all(
+    host: str, places: dict[Transport, int], user: str, password: str, packets: int, trust: ssl.SSLContext
+) -> list[Trial]:
+    """One trial after the other, so that they do not disturb each other."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise fail(f"{host} cannot be found: {error}", Exit.NOT_FOUND) from None
+    address = str(found[0][4][0])
+    trials = []
+    for transport, port in places.items():
+        if not port:
+            trials.append(Trial(str(transport), host, "the relay has no such port"))
+            continue
+        server = Address(address, port)
+        try:
+            async with asyncio.timeout(_LIMIT_S + packets * _INTERVAL_S):
+                trials.append(await _try(server, transport, host, user, password, packets, trust))
+        except ProbeError as error:
+            trials.append(Trial(str(transport), str(server), str(error)))
+        except ssl.SSLError as error:
+            trials.append(Trial(str(transport), str(server), f"TLS failed: {error.reason or error}"))
+        except (OSError, TimeoutError) as error:
+            trials.append(Trial(str(transport), str(server), _reason(error)))
+    return trials
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, without what asyncio says about it."""
+    return os.strerror(error.errno) if error.errno else "no answer in time"
+
+
+async def _try(
+    server: Address, transport: Transport, name: str, user: str, password: str, packets: int, trust: ssl.SSLContext
+) -> Trial:
+    """Two allocations over one transport, each the other's peer; what one sends the other sends back."""
+    delays: dict[int, float] = {}
+    sent: dict[int, float] = {}
+
+    def came_back(payload: bytes) -> None:
+        number = int.from_bytes(payload[:4], "big")
+        if number in sent:
+            delays.setdefault(number, time.perf_counter() - sent[number])
+
+    async with (
+        Probe.open(server, transport, tls=trust, name=name) as one,
+        Probe.open(server, transport, tls=trust, name=name) as other,
+    ):
+        mapped = await one.binding()
+        relayed, peer = await one.allocate(user, password), await other.allocate(user, password)
+        await one.bind(peer)
+        await other.bind(relayed)
+        one.on_data, other.on_data = came_back, other.send
+        for number in range(packets):
+            sent[number] = time.perf_counter()
+            one.send(number.to_bytes(4, "big") + bytes(_PAYLOAD - 4))
+            await asyncio.sleep(_INTERVAL_S)
+        until = time.perf_counter() + _PATIENCE_S
+        while len(delays) < packets and time.perf_counter() < until:
+            await asyncio.sleep(_INTERVAL_S)
+        await one.release()
+        await other.release()
+    times = [delay * 1000 for delay in delays.values()] or [0.0]
+    return Trial(
+        str(transport), str(server), "", str(mapped), str(relayed), packets, packets - len(delays),
+        round(statistics.median(times), 2), round(max(times), 2),
+    )  # fmt: skip
+
+
+def _show(trials: list[Trial]) -> None:
+    rows = [
+        (trial.transport, trial.server, f"[red]{trial.problem}[/red]", "", "", "", "")
+        if trial.problem
+        else (
+            trial.transport, trial.server, "[green]works[/green]" if not trial.lost else "[yellow]loses packets[/yellow]",
+            trial.mapped, trial.relayed, f"{trial.lost} of {trial.sent}",
+            f"{trial.median_ms:.1f} / {trial.worst_ms:.1f} ms",
+        )
+        for trial in trials
+    ]  # fmt: skip
+    columns = ("over", "server", "", "seen as", "relay", "lost", "delay median / worst")
+    show_table("The relay, tried as a client", columns, rows)
