@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 from collections.abc import Iterator
@@ -27,8 +28,18 @@ def opened() -> Iterator[Opened]:
 
 
 def first_port() -> int:
-    """The beginning of eight ports that nobody uses, most likely."""
-    return free_port() & ~7
+    """The beginning of eight ports that nobody uses now, over UDP and TCP."""
+    while True:
+        first = free_port() & ~7
+        with contextlib.ExitStack() as held:
+            try:
+                for port in range(first, first + 8):
+                    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                        sock = held.enter_context(socket.socket(socket.AF_INET, kind))
+                        sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return first
 
 
 def pool_of(first: int, size: int = 8, *, worker: int = 0, workers: int = 1) -> PortPool:
