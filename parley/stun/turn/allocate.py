@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
@@ -84,12 +85,12 @@ class Allocator:
     def repeated(self, flow: Flow, request: Message, now: float) -> bytes | None:
         """The answer that was given to the same request, when it comes again in a datagram (RFC 8489 section 6.3.1)."""
         self._forget(now)
-        return self._answers.get((flow, request.raw))
+        return self._answers.get((flow, _digest(request)))
 
     def remember(self, flow: Flow, request: Message, answer: bytes, now: float) -> None:
         """Keeps the answer for the case that its datagram is lost."""
         if not flow.transport.is_stream:
-            key = (flow, request.raw)
+            key = (flow, _digest(request))
             self._answers[key] = answer
             self._answered.append((now, key))
 
@@ -203,6 +204,11 @@ class Allocator:
         if token is not None:
             response.add(Attribute.RESERVATION_TOKEN, token)
         return response.add_xor_address(Attribute.XOR_MAPPED_ADDRESS, exchange.flow.client)
+
+
+def _digest(request: Message) -> bytes:
+    """Stands for all bytes of a request, which may be many."""
+    return hashlib.blake2s(request.raw, digest_size=16).digest()
 
 
 def granted_lifetime(request: Message, config: TurnConfig) -> int:

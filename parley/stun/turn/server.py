@@ -100,6 +100,9 @@ class TurnServer:
             return None
         if message.method == Method.BINDING:
             return self._binding(flow, message)
+        if (found := self._table.at(flow)) is not None and found.dialect is not Dialect.TURN:
+            self._observer.refused(flow, Dialect.TURN, message.method, 0)
+            return None
         if message.method == Method.ALLOCATE and (answer := self._allocator.repeated(flow, message, now)) is not None:
             return answer
         return self._authenticated(flow, message, now)

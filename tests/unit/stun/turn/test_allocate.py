@@ -8,7 +8,7 @@ from parley.stun.addresses import Address, Family, decode_address
 from parley.stun.codes import Attribute, ErrorCode, MessageClass, Method
 from parley.stun.message import Message
 from parley.stun.turn.allocate import TCP
-from parley.stun.turn.allocations import Transport
+from parley.stun.turn.allocations import Dialect, Transport
 from parley.stun.turn.events import Allocated, Failed, Redirected
 from parley.stun.turn.observer import CloseReason
 from parley.stun.turn.table import Quotas
@@ -233,6 +233,19 @@ def test_the_alternate_is_plain() -> None:
     assert value is not None
     assert decode_address(value) == Address("203.0.113.2", 3478)
     assert response.get(Attribute.ALTERNATE_DOMAIN) is None
+
+
+def test_a_flow_of_the_other_dialect_stays_with_it() -> None:
+    rig = Rig()
+    client = rig.client().challenge()
+    held = rig.table.open(
+        client.flow, Dialect.MS_TURN, username="m", user="m", key=bytes(16), relays=(), now=rig.now, lifetime=60
+    )
+    assert client.ask(Method.ALLOCATE, UDP_WANTED) is None
+    assert client.ask(Method.REFRESH) is None
+    rig.server.closed(client.flow, rig.now)
+    assert rig.table.at(client.flow) is held
+    assert not rig.ports.open_relays
 
 
 def test_a_stream_that_closes_takes_its_allocation_with_it() -> None:
