@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from parley.platform.host import SOCKET
+from parley.platform.rpc.host import RpcHost
+from parley.proto.avedge.v1.relay_pb2 import AllocationState, ListAllocationsRequest
+from parley.proto.avedge.v1.relay_pb2_grpc import RelayStub
 from tests.support.balancer import Balancer
 from tests.support.kdc import SERVER_NAME, SERVICE, Kdc
 from tests.support.parley_server import DOMAIN, ParleyCluster, ParleyServer
@@ -48,6 +52,38 @@ def test_scenario(server: ParleyServer, scenario: str, transport: str, tmp_path:
     problem = run_scenario(scenario, f"127.0.0.1:{server.ports[transport]}", transport, tmp_path)
     if problem is not None:
         pytest.fail(f"{scenario} over {transport}: {problem}", pytrace=False)
+
+
+async def relayed(server: ParleyServer) -> list[AllocationState]:
+    """The allocations of clients of MS-TURN that have moved packets both ways; those on UDP outlive their clients."""
+    rpc = RpcHost(targets={"avedge": f"unix:{server.folder / SOCKET}"})
+    try:
+        relay = rpc.channel("parley.avedge.v1.Relay").stub(RelayStub)
+        answer = await relay.ListAllocations(ListAllocationsRequest(), timeout=10)
+    finally:
+        await rpc.stop()
+    return [
+        state for state in answer.allocations
+        if state.dialect == "ms-turn" and state.traffic.sent_packets and state.traffic.received_packets
+    ]  # fmt: skip
+
+
+def test_a_call_through_the_relay_alone(server: ParleyServer, tmp_path: Path) -> None:
+    """Neither client shows the other an address but that of its relay, for which it has asked credentials at sign-in."""
+    address, before = f"127.0.0.1:{server.ports['tls']}", asyncio.run(relayed(server))
+    problem = run_scenario("call", address, "tls", tmp_path, env={"SIPE_FORCE_RELAY": "1"})
+    if problem is not None:
+        pytest.fail(problem, pytrace=False)
+    for user in ("alice", "bob"):
+        log = (tmp_path / "logs" / f"call-{user}.log").read_text(errors="replace")
+        offered = [line for line in log.splitlines() if line.startswith("a=candidate:")]
+        assert offered
+        assert all(" typ relay " in line for line in offered)
+    known = {state.number for state in before}
+    legs = [state for state in asyncio.run(relayed(server)) if state.number not in known]
+    assert len({state.username for state in legs}) == 2
+    assert sum(state.traffic.sent_packets > 20 for state in legs) >= 2  # voice of either side, besides its control
+    assert all(state.transport == "udp" for state in legs)
 
 
 @pytest.fixture(scope="module")
