@@ -38,7 +38,7 @@ async def serve(port: int, plane: str, folder: Path) -> None:
             "credentials": {"realm": REALM, "users": {USER: PASSWORD}},
         }
     )  # fmt: skip
-    keys = Keys(bytes(32), b"nobody uses it", {USER: PASSWORD})
+    keys = Keys(bytes(32), b"nobody uses it", {USER: PASSWORD}, bytes(32))
     files = DevelopmentCa(folder).issue("relay", [HOST])
     settings = WorkerSettings(0, 1, config, {HOST: HOST}, keys, files, loopback=True)
     worker = Worker(settings, lambda report: None, SystemClock(), Tracer(None))

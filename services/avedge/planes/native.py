@@ -15,10 +15,12 @@ import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from parley.stun.addresses import Address
+from parley.stun.ms.server import MsShell
 from parley.stun.turn.allocations import Allocation, Channel, Dialect, Relay, Traffic, Transport
+from parley.stun.turn.forwarding import Outgoing
 from parley.stun.turn.plane import DataPlane, RelayPorts
 
 logger = logging.getLogger(__name__)
@@ -48,13 +50,17 @@ def load_native(wanted: Literal["auto", "native", "python"]) -> ModuleType | Non
         return None
 
 
+class OtherPlane(DataPlane, MsShell, Protocol):
+    """What moves the packets that the thread does not."""
+
+
 class NativePlane:
     """See `parley.stun.turn.plane.DataPlane`. Relay handles are bound, non-blocking sockets."""
 
     name = "native"
 
     def __init__(
-        self, module: ModuleType, ports: RelayPorts, others: DataPlane, hosts: Mapping[str, str], guarded: Iterable[str],
+        self, module: ModuleType, ports: RelayPorts, others: OtherPlane, hosts: Mapping[str, str], guarded: Iterable[str],
         relay_ports: range,
     ) -> None:  # fmt: skip
         """``others``: the plane of clients that are not on UDP; ``hosts``: advertised relay addresses by bound ones;
@@ -115,10 +121,13 @@ class NativePlane:
         else:
             self._thread.set_destination(number, allocation.destination)
 
-    def transmit(self, allocation: Allocation, peer: Address, payload: bytes) -> bool:
-        """Sends a payload to a peer as if the thread had read it. False: it was dropped, or is the other plane's affair."""
+    def transmit(self, allocation: Allocation, outgoing: Outgoing) -> None:
+        """Sends the first packet to a peer; see `parley.stun.ms.server.MsShell`."""
         number = self._numbers.get(allocation)
-        return number is not None and bool(self._thread.send(number, peer, payload))
+        if number is None:
+            self._others.transmit(allocation, outgoing)
+        else:
+            self._thread.send(number, *outgoing[1:])
 
     def has(self, allocation: Allocation) -> bool:
         """Whether the thread moves its packets, and not the other plane."""

@@ -86,7 +86,7 @@ class Edge:
         )
         self.ended: list[worker_pb2.Ended] = []
         files = DevelopmentCa(folder).issue("relay", [HOST])
-        keys = Keys(bytes(32), b"unused", {USER: PASSWORD})
+        keys = Keys(bytes(32), b"unused", {USER: PASSWORD}, bytes(32))
         settings = WorkerSettings(0, 1, config, {HOST: KNOWN_AS}, keys, files, loopback=True)
         self.worker = Worker(settings, self._report, SystemClock(), Tracer(None))
         sockets = open_sockets(config, [HOST])
