@@ -29,7 +29,7 @@ def _line(data: bytes) -> None:
         dialect, candidate = parse_candidate(text)
     except CandidateParseError:
         return
-    for other in {dialect, Dialect.MS_ICE2}:
+    for other in (dialect,) if dialect is Dialect.MS_ICE else (dialect, Dialect.MS_ICE2):
         if fits(candidate, other):
             again = parse_candidate(write_candidate(candidate, other))[1]
             assert again == candidate, (again, candidate)

@@ -31,6 +31,7 @@ from parley.ice.credentials import Credentials, random_candidate_credentials
 from parley.ice.errors import IceError
 from parley.ice.events import CandidateFound, Datagram, Event, GatheringDone, Selected
 from parley.ice.gathering import MAX_SERVERS, Gatherer, Reflexive
+from parley.ice.relays import Relayed, Relays
 from parley.ice.responder import Incoming, answer
 from parley.ice.security import CandidateSecurity, Security, StreamSecurity
 from parley.ice.transactions import Timing
@@ -45,7 +46,11 @@ MAX_SOURCES: Final = 64
 
 
 class Agent:
-    """One stream's. ``refused`` counts datagrams that looked like checks and were wrong."""
+    """One stream's.
+
+    ``refused`` counts datagrams that looked like checks and were wrong; ``media``: what came over relays and is no check,
+    with its component and who sent it.
+    """
 
     def __init__(
         self,
@@ -55,15 +60,18 @@ class Agent:
         components: int = 1,
         credentials: Credentials | None = None,
         aggressive: bool = False,
+        relay_only: bool = False,
         timing: Timing | None = None,
     ) -> None:
-        """``components``: 1, or 2 with RTCP of its own; ``aggressive``: as controlling agent, nominate with every check."""
+        """``components``: 1, or 2 with RTCP of its own; ``aggressive``: as controlling agent, nominate with every check;
+        ``relay_only``: all packets go over relays, and the peer is told of no other candidates (`offered`)."""
         self.dialect = dialect
         self.components = components
         self.local_candidates: list[Candidate] = []
         self.remote_candidates: list[Candidate] = []
         self.datagrams: list[Datagram] = []
         self.events: list[Event] = []
+        self.media: list[tuple[int, bytes, Address]] = []
         self.refused = 0
         self._timing = timing or Timing()
         self._stream = StreamSecurity(credentials or Credentials.random())
@@ -78,6 +86,8 @@ class Agent:
         self._foundations = Foundations()
         self._legacy: dict[str, tuple[str, str]] = {}
         self._gatherer = Gatherer(self._timing)
+        self._relays = Relays()
+        self._relay_only = relay_only
         self._gathering = False
         self._early: list[tuple[Incoming, Address, Address]] = []
         self._bases: dict[Address, Candidate] = {}
@@ -88,6 +98,12 @@ class Agent:
     def credentials(self) -> Credentials:
         """Ours, for ``ice-ufrag`` and ``ice-pwd``."""
         return self._stream.local
+
+    @property
+    def offered(self) -> list[Candidate]:
+        """The local candidates to tell the peer of; those that checks have shown it knows already."""
+        learnt = CandidateType.PEER_REFLEXIVE
+        return [each for each in self.local_candidates if each.type is not learnt and self._may_use(each)]
 
     @property
     def controlling(self) -> bool:
@@ -129,7 +145,7 @@ class Agent:
         self.local_candidates.append(candidate)
         if base == address:
             self._bases[base] = candidate
-            for remote in self.remote_candidates:
+            for remote in self.remote_candidates if self._may_use(candidate) else ():
                 self._checker.checklist.add(candidate, remote, self.controlling)
         return candidate
 
@@ -140,6 +156,14 @@ class Agent:
             for base, candidate in self._bases.items():
                 if candidate.type is CandidateType.HOST and base.family is server.family:
                     self._gatherer.ask(base, server, now)
+        self.handle_timer(now)
+
+    def allocate(self, server: Address, username: str, password: str, now: float) -> None:
+        """Asks a TURN server for a relay of each host candidate of its family; `GatheringDone` follows."""
+        self._gathering = True
+        for base, candidate in list(self._bases.items()):
+            if candidate.type is CandidateType.HOST and base.family is server.family:
+                self._relays.ask(base, server, username, password, now)
         self.handle_timer(now)
 
     def set_remote(
@@ -168,6 +192,9 @@ class Agent:
             self._add_remote(candidate)
         self.handle_timer(now)
 
+    def _may_use(self, local: Candidate) -> bool:
+        return local.type is CandidateType.RELAYED or not self._relay_only
+
     def _is_named(self, candidate: Candidate) -> bool:
         return self.dialect is not Dialect.MS_ICE or bool(candidate.username and candidate.password)
 
@@ -181,7 +208,7 @@ class Agent:
                 return
         if len(self.remote_candidates) < MAX_REMOTE:
             self.remote_candidates.append(candidate)
-            for local in self._bases.values():
+            for local in filter(self._may_use, self._bases.values()):
                 self._checker.checklist.add(local, candidate, self.controlling)
 
     # ---------------------------------------------------------------- what comes in
@@ -195,6 +222,18 @@ class Agent:
                     self._learn_reflexive(found)
                 self.handle_timer(now)
                 return True
+        carried = self._relays.receive(data, base, source, now)
+        if carried is None:
+            return self._receive(data, base, source, now)
+        for relayed in self._relays.take_found():
+            self._learn_relayed(relayed)
+        for packet in carried:
+            if not self._receive(packet.data, packet.relay, packet.peer, now) and packet.relay in self._bases:
+                self.media.append((self._bases[packet.relay].component, packet.data, packet.peer))
+        self.handle_timer(now)
+        return True
+
+    def _receive(self, data: bytes, base: Address, source: Address, now: float) -> bool:
         if not looks_like_check(data, self.dialect):
             return False
         local = self._bases.get(base)
@@ -236,7 +275,7 @@ class Agent:
     def _react(self, incoming: Incoming, base: Address, source: Address, now: float, *, repeated: bool) -> None:
         """A right check asks for one back, and may nominate (RFC 8445 section 7.3.1)."""
         local = self._bases.get(base)
-        if local is None:
+        if local is None or not self._may_use(local):
             return
         pair = self._checker.checklist.find(base, source)
         if pair is None:
@@ -273,6 +312,16 @@ class Agent:
         )
         self.events.append(CandidateFound(candidate))
 
+    def _learn_relayed(self, found: Relayed) -> None:
+        base = self._bases[found.base]
+        if found.mapped is not None and found.mapped != found.base:
+            self._learn_reflexive(Reflexive(found.base, found.server, found.mapped))
+        candidate = self._add(
+            base.component, found.address, found.address, CandidateType.RELAYED, found.mapped or found.base,
+            base.priority >> 8 & 0xFFFF, found.server.host,
+        )  # fmt: skip
+        self.events.append(CandidateFound(candidate))
+
     def _learn_mapped(self, local: Candidate, mapped: Address, priority: int) -> Candidate:
         """The local candidate that a peer sees us at (section 7.2.5.3.1)."""
         for candidate in self.local_candidates:
@@ -294,15 +343,32 @@ class Agent:
     @property
     def deadline(self) -> float | None:
         """When `handle_timer` is to be called, or None while nothing is due."""
-        return min((at for at in (self._checker.deadline, self._gatherer.deadline) if at is not None), default=None)
+        parts = (self._checker.deadline, self._gatherer.deadline, self._relays.deadline)
+        return min((at for at in parts if at is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
         """Does what is due."""
         self.datagrams += self._gatherer.due(now)
-        if self._gathering and not self._gatherer.is_busy:
+        self._checker.handle_timer(now)
+        self.datagrams[:] = [self._relays.wrap(datagram, now) for datagram in self.datagrams]
+        self.datagrams[:0] = self._relays.due(now)
+        if self._gathering and not self._gatherer.is_busy and not self._relays.is_busy:
             self._gathering = False
             self.events.append(GatheringDone())
-        self._checker.handle_timer(now)
+
+    def send(self, component: int, data: bytes, now: float) -> bool:
+        """Media, over the selected pair; False while there is none."""
+        selected = self.selected(component)
+        if selected is None:
+            return False
+        self.datagrams.append(self._relays.wrap(Datagram(selected.base, selected.remote.address, data), now, media=True))
+        self.datagrams[:0] = self._relays.due(now)
+        return True
+
+    def release(self, now: float) -> None:
+        """Gives its relays back, at its end."""
+        self._relays.release(now)
+        self.datagrams += self._relays.due(now)
 
     def restart(self, credentials: Credentials | None = None) -> None:
         """Begins anew with other credentials; the old pairs carry media until new ones are selected (RFC 8445 section 9).

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from pathlib import Path
 
 import aioice
 import pytest
 
 from parley.ice.agent import Agent
-from parley.ice.candidates import Candidate, Dialect
+from parley.ice.candidates import Candidate, CandidateType, Dialect
 from parley.ice.credentials import Credentials
 from parley.ice.events import CandidateFound, Completed, ConsentLost, Event, GatheringDone, RoleChanged
 from parley.ice.lines import parse_candidate, write_candidate
@@ -18,7 +19,8 @@ from parley.platform.media.ice import IceTransport
 from parley.stun.addresses import Address
 from parley.stun.codes import Attribute
 from parley.stun.message import Message
-from tests.support.waiting import until
+from tests.support.edge import PASSWORD, USER, EdgeNode
+from tests.support.waiting import eventually, until
 
 HOST = "127.0.0.1"
 
@@ -172,3 +174,52 @@ async def test_a_stun_server_tells_our_address() -> None:
     finally:
         side.transport.close()
         transport.close()
+
+
+@pytest.mark.parametrize("relay_only", [(True, False), (False, True), (True, True)], ids=["one", "the-other", "both"])
+async def test_media_over_relays_of_the_edge(tmp_path: Path, relay_only: tuple[bool, bool]) -> None:
+    sides = [
+        Side(Agent(controlling=only, components=2, relay_only=each))
+        for only, each in zip((True, False), relay_only, strict=True)
+    ]
+    async with EdgeNode(tmp_path) as edge:
+        try:
+            for side in sides:
+                await side.open()
+                side.transport.allocate(Address(HOST, edge.udp), USER, PASSWORD)
+            await until(lambda: all(GatheringDone() in side.events for side in sides))
+            for ours, theirs in (sides, sides[::-1]):
+                kinds = {candidate.type for candidate in theirs.agent.offered}
+                assert CandidateType.RELAYED in kinds
+                ours.transport.set_remote(theirs.agent.credentials, theirs.agent.offered)
+            await until(lambda: all(Completed() in side.events for side in sides))
+            for only, side in zip(relay_only, sides, strict=True):
+                selected = side.agent.selected(2)
+                assert selected is not None
+                assert not only or selected.local.type is CandidateType.RELAYED
+            for ours, theirs in (sides, sides[::-1]):
+                for number in range(3):
+                    assert ours.transport.send(2, b"\x80media %d" % number)
+                    expected = (2, b"\x80media %d" % number)
+                    await until(partial(theirs.media.__contains__, expected))
+            assert await edge.metric("parley_relay_allocations") == 4
+        finally:
+            for side in sides:
+                side.transport.close()
+        await eventually(lambda: _no_allocations(edge))
+
+
+async def _no_allocations(edge: EdgeNode) -> bool:
+    return await edge.metric("parley_relay_allocations") == 0
+
+
+async def test_a_relay_with_a_wrong_password_is_none(tmp_path: Path) -> None:
+    side = Side(Agent(controlling=True))
+    async with EdgeNode(tmp_path) as edge:
+        try:
+            await side.open()
+            side.transport.allocate(Address(HOST, edge.udp), USER, "wrong")
+            await until(lambda: GatheringDone() in side.events)
+            assert [candidate.type for candidate in side.agent.offered] == [CandidateType.HOST]
+        finally:
+            side.transport.close()

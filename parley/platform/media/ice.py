@@ -62,6 +62,11 @@ class IceTransport:
         self.agent.gather(servers, self._loop.time())
         self.pump()
 
+    def allocate(self, server: Address, username: str, password: str) -> None:
+        """Asks a TURN server for relays."""
+        self.agent.allocate(server, username, password, self._loop.time())
+        self.pump()
+
     def set_remote(
         self, credentials: Credentials | None, candidates: Iterable[Candidate], *, more: bool = False, lite: bool = False
     ) -> None:
@@ -88,11 +93,15 @@ class IceTransport:
     def send(self, component: int, data: bytes) -> bool:
         """Sends media over the selected pair; False while there is none."""
         selected = self.agent.selected(component)
-        transport = None if selected is None else self._sockets.get(selected.base)
-        if selected is None or transport is None or transport.is_closing():
+        if selected is None or not self._sockets:
             return False
-        transport.sendto(data, tuple(selected.remote.address))
-        return True
+        transport = self._sockets.get(selected.base)
+        if transport is not None:
+            transport.sendto(data, tuple(selected.remote.address))
+            return True
+        sent = self.agent.send(component, data, self._loop.time())
+        self.pump()
+        return sent
 
     def received(self, component: int, base: Address, data: bytes, source: Address) -> None:
         """A datagram has come to a socket."""
@@ -103,11 +112,7 @@ class IceTransport:
 
     def pump(self) -> None:
         """Sends what the agent wants sent, tells what it tells, and sets the timer."""
-        datagrams, self.agent.datagrams[:] = list(self.agent.datagrams), []
-        for datagram in datagrams:
-            transport = self._sockets.get(datagram.base)
-            if transport is not None and not transport.is_closing():
-                transport.sendto(datagram.data, tuple(datagram.remote))
+        self._send_all()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -115,8 +120,18 @@ class IceTransport:
         if deadline is not None and self._sockets:
             self._timer = self._loop.call_at(deadline, self._due)
         events, self.agent.events[:] = list(self.agent.events), []
+        media, self.agent.media[:] = list(self.agent.media), []
         for event in events:
             self._on_event(event)
+        for component, data, source in media:
+            self._on_media(component, data, source)
+
+    def _send_all(self) -> None:
+        datagrams, self.agent.datagrams[:] = list(self.agent.datagrams), []
+        for datagram in datagrams:
+            transport = self._sockets.get(datagram.base)
+            if transport is not None and not transport.is_closing():
+                transport.sendto(datagram.data, tuple(datagram.remote))
 
     def _due(self) -> None:
         self._timer = None
@@ -124,7 +139,10 @@ class IceTransport:
         self.pump()
 
     def close(self) -> None:
-        """Ends it; the peer's consent runs out."""
+        """Ends it, and gives relays back; the peer's consent runs out."""
+        if self._sockets:
+            self.agent.release(self._loop.time())
+            self._send_all()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
