@@ -52,7 +52,7 @@ async def run(options: argparse.Namespace, console: Console) -> list[Result]:
         if "relay" in what:
             ours = [ParleyRelay(plane, work / plane) for plane in ("native", "python")]
             relays = [*ours, Coturn(work / "coturn")]
-            for result in await relayed(relays, load_generator(), seconds=min(3.0, seconds)):
+            for result in await relayed(relays, load_generator(), seconds=min(2.0, seconds)):
                 show(result)
     return results
 

@@ -1,8 +1,8 @@
 """The media relay: what a relayed packet costs, how long it takes, how many are lost; and memory of an allocation.
 
-Parley with each of its data planes, and coturn, run one after the other, each with one relay thread on one core; clients and
-peers are played by native/relay's load generator on another. Half of the packets go each way. CPU is that of all threads of
-a server.
+Parley with each of its data planes, and coturn, have one relay thread each on the same core and are loaded in turn; clients
+and peers are played by native/relay's load generator on another core. Half of the packets go each way. CPU is that of all
+threads of a server. Each case is measured twice, and the run that cost the server less is shown.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ from parley.stun.turn.transactions import Session
 PAYLOAD = 172
 """Bytes: 20 ms of G.711 in RTP."""
 _BUILD = Path(__file__).resolve().parent.parent / "tools" / "build_native.py"
-_CHANNEL_HEAD = 4
-_INDICATION_HEAD = 36
 _PATIENCE_S = 5.0
 _HOSTS = (f"127.0.1.{number}" for number in itertools.count(1))
 _ROUND = 0.25
+_ROUNDS = 2
 
 
 @dataclass
@@ -46,7 +45,6 @@ class Leg:
     peer: socket.socket
     turn: TurnClient
     head: bytes = b""
-    skip: int = 0
 
 
 @dataclass
@@ -78,7 +76,6 @@ class Legs:
                 leg.turn.permit([to.host], time.monotonic())
                 _exchange(leg, "Permitted")
             leg.head = leg.turn.send(to, bytes(PAYLOAD))[:-PAYLOAD]
-            leg.skip = _CHANNEL_HEAD if channels else _INDICATION_HEAD
             client.setblocking(False)
             peer.setblocking(False)
 
@@ -137,7 +134,7 @@ class Load:
 async def load(peer: RelayPeer, legs: Sequence[Leg], rate: int, seconds: float, generator: Path) -> Load:
     """Sends packets through allocations of a server."""
     sockets = [sock for leg in legs for sock in (leg.client, leg.peer)]
-    lines = [f"{leg.client.fileno()} {leg.peer.fileno()} {leg.skip} {leg.head.hex()}\n" for leg in legs]
+    lines = [f"{leg.client.fileno()} {leg.peer.fileno()} {leg.head.hex()}\n" for leg in legs]
     pids = peer.pids()
     before = cpu_seconds(pids)
     process = await asyncio.create_subprocess_exec(
@@ -170,26 +167,31 @@ async def relayed(
         "p50 µs", "p99 µs", "lost %"],
     )  # fmt: skip
     memory = Result("Memory of an allocation", ["server", "KiB each"])
-    cost: dict[tuple[str, int, int], dict[str, float]] = {}
+    best: dict[tuple[str, int, int], dict[str, Load]] = {}
     try:
         for peer in peers:
             await peer.start()
-            try:
-                for name, count, rate in _cases(rates, allocations):
-                    result = await _measure(peer, name, count, rate, seconds, generator)
-                    packets.rows.append(
-                        [peer.label, name, str(count), str(rate), f"{result.cpu_us:.2f}", f"{1e6 / result.cpu_us:.0f}",
-                         str(result.p50_us), str(result.p99_us), f"{result.lost:.2f}"]
-                    )  # fmt: skip
-                    cost.setdefault((name, count, rate), {})[peer.label] = result.cpu_us
-                memory.rows.append([peer.label, f"{await _memory(peer, max(allocations)) / 1024:.1f}"])
-            finally:
-                await peer.stop()
+        for case in _cases(rates, allocations) * _ROUNDS:
+            for peer in peers:  # in turn, so that whatever else the machine does meets all of them
+                result = await _measure(peer, *case, seconds, generator)
+                known = best.setdefault(case, {})
+                known[peer.label] = min(known.get(peer.label, result), result, key=lambda load: load.cpu_us)
+        for peer in peers:
+            memory.rows.append([peer.label, f"{await _memory(peer, max(allocations)) / 1024:.1f}"])
     finally:
+        for peer in peers:
+            await peer.stop()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for peer in peers:
+        for (name, count, rate), known in best.items():
+            result = known[peer.label]
+            packets.rows.append(
+                [peer.label, name, str(count), str(rate), f"{result.cpu_us:.2f}", f"{1e6 / result.cpu_us:.0f}",
+                 str(result.p50_us), str(result.p99_us), f"{result.lost:.2f}"]
+            )  # fmt: skip
     reference = peers[-1].label
     for peer in peers[:-1]:
-        ratios = [(by[peer.label] / by[reference], *case) for case, by in cost.items()]
+        ratios = [(by[peer.label].cpu_us / by[reference].cpu_us, *case) for case, by in best.items()]
         worst, name, count, rate = max(ratios)
         packets.notes.append(
             f"CPU of {peer.label} / {reference}: {min(ratios)[0]:.2f} to {worst:.2f} ({name}, {count} allocations, {rate}/s)"

@@ -11,7 +11,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::net::{self, BATCH, Datagram, Poll, Received, Receiver, Sender, Waker};
+use crate::net::{self, Appetite, BATCH, Datagram, Poll, Received, Receiver, Sender, Waker};
 use crate::state::{self, Allocation, Drops, Own, Relay, Traffic, Verdict, Wrapping};
 
 /// Datagrams that may wait for the server, and their bytes.
@@ -54,7 +54,7 @@ pub struct Core {
     free: Vec<usize>,
     by_client: HashMap<(usize, SocketAddr), usize>,
     by_relay: HashMap<SocketAddr, usize>,
-    listeners: Vec<Option<RawFd>>,
+    listeners: Vec<Option<(RawFd, Appetite)>>,
     control: Vec<Control>,
     control_bytes: usize,
     pub drops: Drops,
@@ -132,7 +132,7 @@ impl Core {
             self.drops.rate += 1;
             return;
         }
-        if let Some(Some(fd)) = self.listeners.get(allocation.listener) {
+        if let Some(Some((fd, _))) = self.listeners.get(allocation.listener) {
             let to = allocation.client;
             out.to_clients.push(Packet { fd: *fd, to, allocation: index, wrapping: Some(wrapping), payload });
         }
@@ -225,14 +225,14 @@ impl Engine {
         let mut core = self.table();
         let number = core.listeners.len();
         self.poll.add(fd, KIND_LISTENER | number as u64)?;
-        core.listeners.push(Some(fd));
+        core.listeners.push(Some((fd, Appetite::default())));
         Ok(number)
     }
 
     /// Ends that; the socket may be closed then.
     pub fn unlisten(&self, number: usize) {
         let mut core = self.table();
-        if let Some(fd) = core.listeners.get_mut(number).and_then(Option::take) {
+        if let Some((fd, _)) = core.listeners.get_mut(number).and_then(Option::take) {
             self.poll.remove(fd);
         }
     }
@@ -372,9 +372,13 @@ impl Batch {
     fn read(&mut self, core: &mut Core, token: u64, now: f64) {
         let number = (token & INDEX) as usize;
         if token & !INDEX == KIND_LISTENER {
-            let Some(Some(fd)) = core.listeners.get(number).copied() else { return };
-            self.flush(core); // a listener fills all slots
-            self.receiver.receive(fd, BATCH, &mut self.received);
+            let Some(Some((fd, mut appetite))) = core.listeners.get(number).copied() else { return };
+            if self.receiver.left() < appetite.count() {
+                self.flush(core);
+            }
+            self.receiver.receive(fd, appetite.count(), &mut self.received);
+            appetite.learn(self.received.len(), BATCH);
+            core.listeners[number] = Some((fd, appetite));
             for slot in &self.received {
                 for segment in segments(slot) {
                     let data = self.receiver.data(segment.start, segment.len());
@@ -383,13 +387,13 @@ impl Batch {
             }
         } else if token & !INDEX == KIND_RELAY {
             let (index, ipv6) = (number >> 1, number & 1 == 1);
-            let Some(allocation) = core.get(index) else { return };
-            let Some(relay) = allocation.relays.iter().find(|relay| relay.advertised.is_ipv6() == ipv6) else { return };
-            let fd = relay.fd;
             if self.receiver.left() < RELAY_BATCH {
                 self.flush(core);
             }
-            self.receiver.receive(fd, RELAY_BATCH, &mut self.received);
+            let Some(allocation) = core.get(index) else { return };
+            let Some(relay) = allocation.relays.iter_mut().find(|relay| relay.advertised.is_ipv6() == ipv6) else { return };
+            self.receiver.receive(relay.fd, relay.appetite.count(), &mut self.received);
+            relay.appetite.learn(self.received.len(), RELAY_BATCH);
             for slot in &self.received {
                 let peer = core.own.known_as(slot.source);
                 for segment in segments(slot) {

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::engine::Engine;
-use crate::net;
+use crate::net::{self, Appetite};
 use crate::state::{Allocation, Dialect, Own, Relay, Traffic};
 use crate::wire;
 
@@ -95,7 +95,12 @@ impl RelayThread {
         let relays = relays
             .iter()
             .map(|(fd, known, port, dont_fragment)| {
-                Ok(Relay { fd: *fd, advertised: address((known, *port))?, dont_fragment: *dont_fragment })
+                Ok(Relay {
+                    fd: *fd,
+                    advertised: address((known, *port))?,
+                    dont_fragment: *dont_fragment,
+                    appetite: Appetite::default(),
+                })
             })
             .collect::<PyResult<Vec<_>>>()?;
         let allocation = Allocation::new(listener, address(client)?, dialect, relays, rate, net::monotonic());

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::RawFd;
 
+use crate::net::Appetite;
 use crate::wire::{self, IntegrityKey, MAX_HEAD};
 
 /// A bucket holds what may pass in this time.
@@ -64,6 +65,7 @@ pub struct Relay {
     pub advertised: SocketAddr,
     /// Nothing that it sends is fragmented.
     pub dont_fragment: bool,
+    pub appetite: Appetite,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -314,7 +316,12 @@ mod tests {
     const NOW: f64 = 100.0;
 
     fn relay(host: &str) -> Relay {
-        Relay { fd: 7, advertised: SocketAddr::new(host.parse().unwrap(), 50000), dont_fragment: false }
+        Relay {
+            fd: 7,
+            advertised: SocketAddr::new(host.parse().unwrap(), 50000),
+            dont_fragment: false,
+            appetite: Appetite::default(),
+        }
     }
 
     fn allocation(dialect: Dialect, rate: f64) -> Allocation {

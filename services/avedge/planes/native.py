@@ -129,10 +129,6 @@ class NativePlane:
         else:
             self._thread.send(number, *outgoing[1:])
 
-    def has(self, allocation: Allocation) -> bool:
-        """Whether the thread moves its packets, and not the other plane."""
-        return allocation in self._numbers
-
     def retire(self, allocation: Allocation, relay: Relay) -> None:
         """Closes one relay of two."""
         number = self._numbers.get(allocation)

@@ -2,7 +2,7 @@
 //!
 //! Arguments: packets per second in all, seconds, bytes of payload. Standard input: one line for each allocation with the
 //! descriptor of its client's socket (connected to the server), the descriptor of its peer's socket (connected to the relay),
-//! the size of what the server puts before a payload to the client, and in hexadecimal what the client puts before its own.
+//! and in hexadecimal what the client puts before a payload.
 //! Packets go in turn from clients to peers and from peers to clients. Prints sent, received, and delays in microseconds:
 //! half of the packets took less than the first, 99 of 100 less than the second, all less than the third.
 
@@ -24,23 +24,38 @@ struct Socket {
     /// What is sent: a head, and the payload from `payload_at` on.
     message: Vec<u8>,
     payload_at: usize,
-    /// Size of the head of what arrives.
-    skip: usize,
+    /// What arrives is a message of the server's, and no bare payload.
+    is_client: bool,
+}
+
+/// The payload of ChannelData, or of a Data indication: servers differ in the order of its attributes.
+fn payload(message: &[u8]) -> Option<&[u8]> {
+    if message.first()? & 0x40 != 0 {
+        return message.get(4..);
+    }
+    let mut at = 20;
+    loop {
+        let [kind_high, kind_low, size_high, size_low] = *message.get(at..at + 4)? else { return None };
+        let size = usize::from(u16::from_be_bytes([size_high, size_low]));
+        if u16::from_be_bytes([kind_high, kind_low]) == 0x0013 {
+            return message.get(at + 4..at + 4 + size);
+        }
+        at += 4 + size.next_multiple_of(4);
+    }
 }
 
 fn parse(line: &str, size: usize) -> Option<[Socket; 2]> {
     let mut words = line.split_whitespace();
     let client = words.next()?.parse().ok()?;
     let peer = words.next()?.parse().ok()?;
-    let skip = words.next()?.parse().ok()?;
     let text = words.next()?;
     let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
     let head = (0..text.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>()?;
     let payload_at = head.len();
     let message = [head, vec![0; size]].concat();
     Some([
-        Socket { fd: client, message, payload_at, skip },
-        Socket { fd: peer, message: vec![0; size], payload_at: 0, skip: 0 },
+        Socket { fd: client, message, payload_at, is_client: true },
+        Socket { fd: peer, message: vec![0; size], payload_at: 0, is_client: false },
     ])
 }
 
@@ -52,7 +67,9 @@ fn receive(poll: &Poll, sockets: &[Socket], tokens: &mut Vec<u64>, delays: &mut 
         let socket = &sockets[*token as usize];
         let Some(size) = net::receive_one(socket.fd, &mut buffer) else { continue };
         let now = since.elapsed().as_nanos() as u64;
-        if let Some(stamp) = buffer[..size].get(socket.skip..socket.skip + STAMP) {
+        let message = &buffer[..size];
+        let received = if socket.is_client { payload(message) } else { Some(message) };
+        if let Some(stamp) = received.and_then(|received| received.get(..STAMP)) {
             let sent = stamp.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
             delays.push(u32::try_from(now.saturating_sub(sent)).unwrap_or(u32::MAX));
         }
