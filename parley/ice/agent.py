@@ -268,7 +268,7 @@ class Agent:
                 self._early.append((incoming, base, source))
             return
         repeated = packet.transaction_id == self._last.get(source)
-        if len(self._last) < MAX_SOURCES:
+        if source in self._last or len(self._last) < MAX_SOURCES:
             self._last[source] = packet.transaction_id
         self._react(incoming, base, source, now, repeated=repeated)
 

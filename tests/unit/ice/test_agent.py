@@ -11,7 +11,9 @@ from parley.ice.candidates import CandidateType, Dialect
 from parley.ice.errors import IceError
 from parley.ice.events import CandidateFound, Completed, ConsentLost, Failed, GatheringDone, RoleChanged
 from parley.ice.lite import LiteAgent
+from parley.ice.wire import Packet, WireForm, encode_error
 from parley.stun.addresses import Address
+from parley.stun.codes import ErrorCode
 from tests.support.ice_network import Nat, Network, agree, signalled
 
 DIALECTS = list(Dialect)
@@ -54,6 +56,32 @@ def test_the_form_of_the_peer_is_found(left_dialect: Dialect, right_dialect: Dia
     net.run(until=5)
     assert completed(net, left, right)
     agree(left, right)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "first", "then"),
+    [(Dialect.RFC, WireForm.RFC, WireForm.MS_ICE2), (Dialect.MS_ICE2, WireForm.MS_ICE2, WireForm.RFC)],
+)
+def test_a_peer_that_refuses_the_first_form_is_asked_in_the_other(dialect: Dialect, first: WireForm, then: WireForm) -> None:
+    base, peer = Address("192.0.2.1", 5000), Agent(controlling=False)
+    peer.add_local(1, Address("192.0.2.2", 5000))
+    agent = Agent(dialect, controlling=True)
+    agent.add_local(1, base)
+    agent.set_remote(peer.credentials, peer.local_candidates, 0.0)
+    asked = []
+    for _ in range(2):
+        (sent,) = agent.datagrams
+        agent.datagrams.clear()
+        packet = Packet.parse(sent.data, dialect)
+        asked.append(packet.form_for(peer.credentials.key))
+        agent.receive(encode_error(packet, ErrorCode.UNAUTHENTICATED), base, sent.remote, 0.0)
+    assert asked == [first, then]
+    # A second refusal proves nothing: the check is only repeated.
+    assert agent.datagrams == []
+    while not agent.datagrams:
+        assert agent.deadline is not None
+        agent.handle_timer(agent.deadline)
+    assert agent.datagrams == [sent]
 
 
 @settings(max_examples=60, deadline=None)
