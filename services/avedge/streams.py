@@ -33,8 +33,13 @@ _LOOK_AGAIN_S: Final = 0.02
 _dropped_slow = DROPPED.labels("slow_reader")
 _dropped_dialect = DROPPED.labels("unknown_dialect")
 _dropped_connection = DROPPED.labels("connections")
+_dropped_silent = DROPPED.labels("silent_connection")
 _dropped_stream = DROPPED.labels("broken_stream")
 _tls_done, _tls_failed = HANDSHAKES.labels("tls", "ok"), HANDSHAKES.labels("tls", "failed")
+
+
+class _Gone(Exception):
+    """The client went away before anything began."""
 
 
 class StreamUser(Protocol):
@@ -93,6 +98,11 @@ class StreamConnection(asyncio.Protocol):
     def is_in_use(self) -> bool:
         """Whether its client has an allocation."""
         return self._path is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client is still there."""
+        return self._transport is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
@@ -267,6 +277,7 @@ class StreamPort:
     async def _greet(self, sock: socket.socket, client: Address) -> None:
         """Finds out what the client speaks, and begins to."""
         connection: StreamConnection | None = None
+        kind: dialects.Stream | None = None
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -276,8 +287,13 @@ class StreamPort:
                     _dropped_dialect.inc()
                 else:
                     connection = await self._begin(sock, client, kind)
+        except _Gone:
+            pass
         except (OSError, TimeoutError):  # an ssl.SSLError is an OSError
-            _tls_failed.inc()
+            if kind is dialects.Stream.TLS:
+                _tls_failed.inc()
+            else:
+                _dropped_silent.inc()
         finally:
             if connection is None:
                 sock.close()
@@ -299,6 +315,8 @@ class StreamPort:
             _tls_done.inc()
         else:
             await self._loop.connect_accepted_socket(lambda: connection, sock)
+        if not connection.is_open:
+            raise _Gone  # it came and went while we waited, and nobody will tell of its end again
         self._open.add(connection)
         return connection
 
@@ -318,13 +336,13 @@ class _Leaving:
 
 
 async def _look(sock: socket.socket) -> dialects.Stream:
-    """What a stream begins with, left in it. Raises OSError when the client has gone."""
+    """What a stream begins with, left in it. Raises _Gone when the client has gone, OSError when its connection broke."""
     while True:
         await _readable(sock)
         with contextlib.suppress(BlockingIOError, InterruptedError):
             head = sock.recv(_LOOK, socket.MSG_PEEK)
             if not head:
-                raise ConnectionResetError
+                raise _Gone
             kind = dialects.stream(head)
             if kind is not None:
                 return kind

@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -127,6 +128,25 @@ async def test_connections_of_one_address_are_limited(tmp_path: Path) -> None:
         assert await edge.metric("parley_relay_dropped_total", cause="connections") == 1
         for _, writer in streams:
             writer.close()
+
+
+async def test_clients_that_come_and_go_at_once_leave_no_trace(tmp_path: Path) -> None:
+    request = bytes.fromhex("00010000 2112a442") + bytes(12)
+    async with EdgeNode(tmp_path / "edge", limits={"connections_per_address": 8}) as edge:
+        for number in range(150):
+            stream = socket.create_connection(("127.0.0.1", edge.tcp))
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if number % 3:
+                stream.sendall(request)
+            stream.close()
+            await asyncio.sleep(0.005 if number % 10 == 0 else 0)
+        await asyncio.sleep(0.5)
+        async with asyncio.timeout(10):
+            streams = [await asyncio.open_connection("127.0.0.1", edge.tcp) for _ in range(8)]
+            for reader, writer in streams:
+                writer.write(request)
+                assert await reader.readexactly(20) != b""
+                writer.close()
 
 
 async def test_a_slow_reader_loses_packets_and_nobody_else_does(tmp_path: Path) -> None:
