@@ -61,7 +61,7 @@ check: $(DEV_STAMP) ## Format, lint, types, docstrings, protos, import rules
 	@if command -v cargo >/dev/null; then tools/check_native.sh; else echo "no cargo: native/ is not checked"; fi
 	@echo "all checks passed"
 
-bench: $(DEV_STAMP) ## Measure against Kamailio (Debian packages kamailio, sip-tester), compiled when there is a C compiler
+bench: $(DEV_STAMP) native ## Measure against Kamailio and coturn (Debian packages kamailio, sip-tester, coturn), compiled when there is a C compiler
 	@mkdir -p build; if command -v cc >/dev/null; then $(BIN)/python tools/compile_cores.py build/compiled >build/compile.log 2>&1 || { cat build/compile.log; exit 1; }; \
 	  cd build/compiled && PYTHONPATH=. ../../$(BIN)/python -m bench $(ARGS); \
 	else echo "no C compiler: Parley is measured interpreted"; $(BIN)/python -m bench $(ARGS); fi

@@ -30,7 +30,7 @@ from parley.stun.turn.transactions import Session
 
 PAYLOAD = 172
 """Bytes: 20 ms of G.711 in RTP."""
-_BUILD = Path(__file__).resolve().parent.parent / "tools" / "build_native.py"
+_BUILD = Path("tools") / "build_native.py"
 _PATIENCE_S = 5.0
 _HOSTS = (f"127.0.1.{number}" for number in itertools.count(1))
 _ROUND = 0.25
@@ -149,7 +149,9 @@ async def load(peer: RelayPeer, legs: Sequence[Leg], rate: int, seconds: float, 
 
 def load_generator() -> Path:
     """The program that makes the load, built now or before. Raises RuntimeError when it cannot be."""
-    build = subprocess.run([sys.executable, _BUILD, "--print"], capture_output=True, text=True, check=False)
+    # Compiled, this is in a folder of the checkout.
+    script = next(folder / _BUILD for folder in Path(__file__).resolve().parents if (folder / _BUILD).is_file())
+    build = subprocess.run([sys.executable, script, "--print"], capture_output=True, text=True, check=False)
     if not build.stdout:
         raise RuntimeError(f"the relay benchmark needs the load generator: {build.stderr.strip()}")
     return Path(build.stdout.strip()) / "relay-load"
@@ -171,13 +173,13 @@ async def relayed(
     try:
         for peer in peers:
             await peer.start()
+            # First of all, while nothing that was freed lies about.
+            memory.rows.append([peer.label, f"{await _memory(peer, max(allocations)) / 1024:.1f}"])
         for case in _cases(rates, allocations) * _ROUNDS:
             for peer in peers:  # in turn, so that whatever else the machine does meets all of them
                 result = await _measure(peer, *case, seconds, generator)
                 known = best.setdefault(case, {})
                 known[peer.label] = min(known.get(peer.label, result), result, key=lambda load: load.cpu_us)
-        for peer in peers:
-            memory.rows.append([peer.label, f"{await _memory(peer, max(allocations)) / 1024:.1f}"])
     finally:
         for peer in peers:
             await peer.stop()
