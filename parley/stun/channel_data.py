@@ -1,4 +1,8 @@
-"""ChannelData messages (RFC 8656 section 12.4)."""
+"""ChannelData messages (RFC 8656 section 12.4).
+
+Numbers up to 0x7FFF are taken, as RFC 5766 section 11 had it: clients of its time, coturn's among them, choose any of those.
+Parley's own client stays below 0x5000.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ from typing import Final
 from parley.stun.errors import StunParseError
 
 FIRST_CHANNEL: Final = 0x4000
-LAST_CHANNEL: Final = 0x4FFF
+LAST_CHANNEL: Final = 0x7FFF
+LAST_CHOSEN: Final = 0x4FFF
+"""The last one that a client of today chooses."""
 
 
 def encode_channel_data(channel: int, payload: bytes, *, padded: bool) -> bytes:

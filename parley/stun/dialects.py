@@ -50,7 +50,7 @@ def datagram(data: bytes) -> Datagram:
         return Datagram.OTHER
     first = data[0]
     if first >= 0x40:
-        return Datagram.CHANNEL_DATA if first < 0x50 and len(data) >= 4 else Datagram.OTHER
+        return Datagram.CHANNEL_DATA if first < 0x80 and len(data) >= 4 else Datagram.OTHER
     if is_ms_message(data):
         return Datagram.MS_TURN
     if first >= 0x14:

@@ -84,7 +84,7 @@ impl Core {
     /// A datagram that came to a listener; `at`: where it stands in the receiver.
     fn on_client(&mut self, listener: usize, source: SocketAddr, data: &[u8], at: usize, now: f64, out: &mut Out) {
         let Some(&index) = self.by_client.get(&(listener, source)) else {
-            if matches!(data, [0x40..=0x4f, ..]) {
+            if matches!(data, [0x40..=0x7f, ..]) {
                 self.drops.not_relayed += 1; // ChannelData of nobody
             } else {
                 self.hand_over(listener, source, data);

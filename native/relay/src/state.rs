@@ -204,7 +204,7 @@ pub enum Verdict {
 pub fn from_client(allocation: &Allocation, own: &Own, data: &[u8], now: f64) -> Verdict {
     match &allocation.dialect {
         Dialect::Turn => match data {
-            [0x40..=0x4f, ..] => from_channel(allocation, data, now),
+            [0x40..=0x7f, ..] => from_channel(allocation, data, now),
             [0x00, 0x16, ..] => from_indication(allocation, own, data, now),
             _ => Verdict::Control,
         },

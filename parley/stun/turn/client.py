@@ -12,7 +12,7 @@ from math import inf
 from typing import Final
 
 from parley.stun.addresses import Address, Family, decode_address
-from parley.stun.channel_data import FIRST_CHANNEL, LAST_CHANNEL, decode_channel_data, encode_channel_data
+from parley.stun.channel_data import FIRST_CHANNEL, LAST_CHOSEN, decode_channel_data, encode_channel_data
 from parley.stun.codes import Attribute, ErrorCode, MessageClass, Method
 from parley.stun.errors import StunError, StunParseError
 from parley.stun.integrity import fingerprint_is_right
@@ -126,7 +126,7 @@ class TurnClient:
         number = self._channels.get(peer)
         if number is None:
             number = FIRST_CHANNEL + len(self._channels)
-            if number > LAST_CHANNEL:
+            if number > LAST_CHOSEN:
                 raise ChannelsUsedUp("all channel numbers are bound")
             self._channels[peer] = number
             self._peers[number] = peer
@@ -181,7 +181,7 @@ class TurnClient:
     def receive(self, data: bytes, now: float) -> bool:
         """One message of the server; False for what is none, and is ignored."""
         try:
-            if data[:1] and 0x40 <= data[0] < 0x50:
+            if data[:1] and 0x40 <= data[0] < 0x80:
                 return self._channel_data(data)
             message = Message.parse(data)
             if message.fingerprint_at >= 0 and not fingerprint_is_right(message):

@@ -94,7 +94,7 @@ class _Way:
     def from_client(self, data: bytes, now: float) -> bool:
         """Forwards what is data; see `services.avedge.carriers.Path`."""
         allocation = self._allocation
-        if data[:1] and 0x40 <= data[0] < 0x50:
+        if data[:1] and 0x40 <= data[0] < 0x80:
             outgoing = forwarding.from_channel(allocation, data, now)
         elif data[:2] == forwarding.SEND_INDICATION:
             outgoing = forwarding.from_indication(allocation, data, self._plane.peers, now)

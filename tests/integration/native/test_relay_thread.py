@@ -155,7 +155,7 @@ def test_whatever_a_client_sends_goes_where_the_reference_says(turn: Bench, data
 
     now = time.monotonic()
     expected, is_control = None, False
-    if 0x40 <= sent[0] < 0x50:
+    if 0x40 <= sent[0] < 0x80:
         expected = forwarding.from_channel(turn.allocation, sent, now)
     elif sent[:2] == forwarding.SEND_INDICATION:
         expected = forwarding.from_indication(turn.allocation, sent, PeerPolicy(["0.0.0.0/0"]), now)

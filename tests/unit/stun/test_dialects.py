@@ -30,7 +30,7 @@ SAME_LENGTH_TLS = PSEUDO_TLS[:-4] + b"\x2f\0\1\0"
         (b"\x40\0\0\0", Datagram.CHANNEL_DATA),
         (b"\x4f\xff\0\0", Datagram.CHANNEL_DATA),
         (b"\x40\0\0", Datagram.OTHER),
-        (b"\x50\0\0\0", Datagram.OTHER),
+        (b"\x7f\xff\0\0", Datagram.CHANNEL_DATA),
         (b"\x80\0\0\0", Datagram.OTHER),
         (b"\x04" + bytes(30), Datagram.OTHER),
     ],

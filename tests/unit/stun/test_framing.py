@@ -15,7 +15,7 @@ from parley.stun.message import Message
 stun = st.binary(max_size=40).map(
     lambda value: bytes(Message(Method.SEND, MessageClass.INDICATION, bytes(12), [(0x13, value)]))
 )
-channel = st.tuples(st.integers(0x4000, 0x4FFF), st.binary(max_size=40))
+channel = st.tuples(st.integers(0x4000, 0x7FFF), st.binary(max_size=40))
 items = st.one_of(stun, channel)
 
 

@@ -1,7 +1,4 @@
-"""coturn's own client against the edge: every transport, both families, no packet lost.
-
-It sends with Send indications: it binds channels above 0x4FFF as RFC 5766 let it, which RFC 8656 section 12 has taken back.
-"""
+"""coturn's own client against the edge: every transport, both families, channels and indications, no packet lost."""
 
 from __future__ import annotations
 
@@ -39,9 +36,9 @@ async def echo() -> AsyncIterator[int]:
 
 
 async def relayed(edge: EdgeNode, echo: int, *options: str, host: str = "127.0.0.1") -> None:
-    """Two clients with ten packets each, all of which come back."""
+    """Two clients with ten packets each, all of which come back; over channels unless ``-s`` asks for indications."""
     code, output = await run_program(
-        "turnutils_uclient", *options, "-s", "-c", "-e", host, "-r", str(echo), "-u", USER, "-w", PASSWORD, "-n", "10",
+        "turnutils_uclient", *options, "-c", "-e", host, "-r", str(echo), "-u", USER, "-w", PASSWORD, "-n", "10",
         "-m", "2", "-l", "170", host,
     )  # fmt: skip
     assert code == 0, output
@@ -51,15 +48,20 @@ async def relayed(edge: EdgeNode, echo: int, *options: str, host: str = "127.0.0
     assert found[1] == found[2] == "20"
 
 
-async def test_over_every_transport(edge: EdgeNode, echo: int) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("sending", [(), ("-s",)], ids=["channels", "indications"])
+async def test_over_every_transport(edge: EdgeNode, echo: int, sending: tuple[str, ...], host: str) -> None:
+    options = (*sending, "-x") if host == "::1" else sending
     await asyncio.gather(
-        relayed(edge, echo, "-p", str(edge.udp)),
-        relayed(edge, echo, "-t", "-p", str(edge.tcp)),
-        relayed(edge, echo, "-t", "-S", "-p", str(edge.tls)),
-        relayed(edge, echo, "-S", "-p", str(edge.tls)),
+        relayed(edge, echo, *options, "-p", str(edge.udp), host=host),
+        relayed(edge, echo, *options, "-t", "-p", str(edge.tcp), host=host),
+        relayed(edge, echo, *options, "-t", "-S", "-p", str(edge.tls), host=host),
+        relayed(edge, echo, *options, "-S", "-p", str(edge.tls), host=host),
     )
     for transport in ("udp", "tcp", "tls", "dtls"):
         assert await edge.metric("parley_relay_allocations_opened_total", transport=transport) >= 2, transport
+    family = "ipv6" if host == "::1" else "ipv4"
+    assert await edge.metric("parley_relay_allocations_opened_total", family=family) >= 8
     assert await edge.metric("parley_relay_packets_total", direction="dropped") == 0
 
 
@@ -69,11 +71,6 @@ async def test_tls_and_dtls_come_to_the_plain_ports_too(edge: EdgeNode, echo: in
         relayed(edge, echo, "-S", "-p", str(edge.udp)),
         relayed(edge, echo, "-t", "-p", str(edge.tls)),
     )
-
-
-async def test_over_ipv6(edge: EdgeNode, echo: int) -> None:
-    await relayed(edge, echo, "-x", "-p", str(edge.udp), host="::1")
-    assert await edge.metric("parley_relay_allocations_opened_total", family="ipv6") >= 2
 
 
 async def test_a_wrong_password_gets_nothing(edge: EdgeNode, echo: int) -> None:

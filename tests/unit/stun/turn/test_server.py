@@ -199,7 +199,7 @@ def test_channels() -> None:
     assert client.send(PEER, b"abc") is None
 
 
-@pytest.mark.parametrize("number", [0x3FFF, 0x5000, 0xFFFF, 0])
+@pytest.mark.parametrize("number", [0x3FFF, 0x8000, 0xFFFF, 0])
 def test_numbers_that_are_no_channels(number: int) -> None:
     assert allocated(Rig()).code(Method.CHANNEL_BIND, channel(number), peers=[PEER]) == ErrorCode.BAD_REQUEST
 
