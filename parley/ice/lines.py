@@ -69,10 +69,10 @@ def _parse_standard(words: list[str]) -> tuple[Dialect, Candidate]:
     rest = words[8:]
     if len(rest) % 2:
         raise CandidateParseError("a candidate line ends in a name without a value")
-    if len(rest) > 2 * MAX_EXTENSIONS:
-        raise CandidateParseError(f"a candidate line has more than {MAX_EXTENSIONS} extensions")
     pairs = [(_token(name), _token(value)) for name, value in zip(rest[::2], rest[1::2], strict=True)]
     related, tcp_type, extensions = _split_extensions(pairs)
+    if len(extensions) > MAX_EXTENSIONS:
+        raise CandidateParseError(f"a candidate line has more than {MAX_EXTENSIONS} extensions")
     transport, dialect = _transport(words[2], tcp_type)
     return dialect, Candidate(
         foundation, component, transport, priority, address, kind, related=related, extensions=tuple(extensions)
