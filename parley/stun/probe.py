@@ -1,6 +1,7 @@
 """A TURN client that looks whether a server works: Binding, an allocation, packets through it (RFC 8489, RFC 8656).
 
-It is made for tests of an installation, by people and by the edge itself; it keeps no allocation alive.
+It is made for tests of an installation, by people and by the edge itself: `parley.stun.turn.client.TurnClient` on sockets,
+with short patience. What it has been given it keeps alive while it is open.
 """
 
 from __future__ import annotations
@@ -9,22 +10,32 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, cast
+from math import inf
+from typing import Any, Final, TypeVar, cast
 
 from parley.stun.addresses import Address
-from parley.stun.channel_data import decode_channel_data, encode_channel_data
-from parley.stun.codes import Attribute, ErrorCode, MessageClass, Method
+from parley.stun.codes import ErrorCode
 from parley.stun.errors import StunError, StunParseError
 from parley.stun.framing import StreamFramer
-from parley.stun.integrity import integrity_is_right, long_term_key, protect
-from parley.stun.message import Message
 from parley.stun.turn.allocations import Transport
+from parley.stun.turn.client import TurnClient
+from parley.stun.turn.events import (
+    Allocated,
+    ChannelBound,
+    ClientEvent,
+    Failed,
+    Mapped,
+    Received,
+    Redirected,
+    Refreshed,
+    Released,
+)
+from parley.stun.turn.transactions import Session
 
-_FIRST_WAIT_S: Final = 0.3
-_TRIES: Final = 4
-_UDP: Final = 17
-_CHANNEL: Final = 0x4000
+_PATIENCE_S: Final = 5.0
 _CONNECT_S: Final = 5.0
+
+EventT = TypeVar("EventT", bound=ClientEvent)
 
 
 class ProbeError(StunError):
@@ -34,13 +45,17 @@ class ProbeError(StunError):
 class _Link(asyncio.DatagramProtocol, asyncio.Protocol):
     """The transport of a probe, datagrams or a stream."""
 
-    def __init__(self, receive: Callable[[bytes], None]) -> None:
+    def __init__(self, receive: Callable[[bytes], None], lost: Callable[[], None]) -> None:
         self._receive = receive
+        self._lost = lost
         self._framer = StreamFramer()
         self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost()
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         self._receive(data)
@@ -71,10 +86,12 @@ class Probe:
 
     def __init__(self, transport: Transport) -> None:
         self._stream = transport.is_stream
-        self._link = _Link(self._received)
-        self._answers: dict[bytes, asyncio.Future[Message]] = {}
-        self._credentials: list[tuple[int, bytes]] = []
-        self._key = b""
+        self._link = _Link(self._received, self._lost)
+        self._loop = asyncio.get_running_loop()
+        self._core = TurnClient(Session(), stream=self._stream)
+        self._timer: asyncio.TimerHandle | None = None
+        self._happened: asyncio.Queue[ClientEvent | None] = asyncio.Queue()
+        self._peer: Address | None = None
         self.relayed: Address | None = None
         self.on_data: Callable[[bytes], None] = lambda _: None
         """Takes the payload that comes on the bound channel."""
@@ -101,42 +118,40 @@ class Probe:
         try:
             yield probe
         finally:
+            probe._stop_timer()
             probe._link.close()
 
     async def binding(self) -> Address:
         """Our address as the server sees it. Raises ProbeError."""
-        answer = await self._ask(Message(Method.BINDING, MessageClass.REQUEST))
-        mapped = answer.get_xor_address(Attribute.XOR_MAPPED_ADDRESS)
-        if mapped is None:
-            raise ProbeError("the server answers a Binding without an address")
-        return mapped
+        self._core.ask_address(self._loop.time())
+        return (await self._next(Mapped)).address
 
     async def allocate(self, username: str, password: str) -> Address:
         """A relayed address. Raises ProbeError."""
-        request = Message(Method.ALLOCATE, MessageClass.REQUEST).add(Attribute.REQUESTED_TRANSPORT, bytes((_UDP, 0, 0, 0)))
-        challenge = await self._ask(request)
-        realm, nonce = challenge.get_text(Attribute.REALM, 763), challenge.get(Attribute.NONCE)
-        if realm is None or nonce is None:
-            raise ProbeError(_refusal(challenge) or "the server gives a relay to anybody, without credentials")
-        self._credentials = [
-            (Attribute.USERNAME, username.encode()), (Attribute.REALM, realm.encode()), (Attribute.NONCE, nonce)
-        ]  # fmt: skip
-        self._key = long_term_key(username, realm, password)
-        answer = await self._asked(Method.ALLOCATE, [(Attribute.REQUESTED_TRANSPORT, bytes((_UDP, 0, 0, 0)))])
-        self.relayed = answer.get_xor_address(Attribute.XOR_RELAYED_ADDRESS)
-        if self.relayed is None:
-            raise ProbeError("the server grants an allocation without an address")
+        session = Session(username, password)
+        self._core = TurnClient(session, stream=self._stream)
+        self._core.allocate(self._loop.time())
+        granted = await self._next(Allocated)
+        if not session.key:
+            raise ProbeError("the server gives a relay to anybody, without credentials")
+        self.relayed = granted.relayed[0]
         return self.relayed
+
+    async def refresh(self) -> int:
+        """Prolongs the allocation; the seconds it is good for. Raises ProbeError."""
+        self._core.refresh(self._loop.time())
+        return (await self._next(Refreshed)).lifetime
 
     async def bind(self, peer: Address) -> None:
         """Binds the channel to a peer, which permits it as well. Raises ProbeError."""
-        request = Message(Method.CHANNEL_BIND, MessageClass.REQUEST)
-        request.add_int(Attribute.CHANNEL_NUMBER, _CHANNEL << 16).add_xor_address(Attribute.XOR_PEER_ADDRESS, peer)
-        await self._confirmed(request)
+        self._core.bind_channel(peer, self._loop.time())
+        await self._next(ChannelBound)
+        self._peer = peer
 
     def send(self, payload: bytes) -> None:
-        """Sends a packet to the peer of the channel."""
-        self._link.send(encode_channel_data(_CHANNEL, payload, padded=self._stream))
+        """Sends a packet to the peer of the channel, which has been bound."""
+        assert self._peer is not None
+        self._link.send(self._core.send(self._peer, payload))
 
     def pause(self) -> None:
         """Reads no more from a stream."""
@@ -144,59 +159,62 @@ class Probe:
 
     async def release(self) -> None:
         """Gives the allocation back. Raises ProbeError."""
-        await self._asked(Method.REFRESH, [(Attribute.LIFETIME, bytes(4))])
+        self._core.release(self._loop.time())
+        await self._next(Released)
         self.relayed = None
 
-    async def _asked(self, method: Method, attributes: list[tuple[int, bytes]]) -> Message:
-        return await self._confirmed(Message(method, MessageClass.REQUEST, attributes=list(attributes)))
-
-    async def _confirmed(self, request: Message) -> Message:
-        """The success response to a request with credentials. Raises ProbeError."""
-        request.attributes.extend(self._credentials)
-        answer = await self._ask(request, self._key)
-        if answer.message_class is not MessageClass.SUCCESS:
-            raise ProbeError(_refusal(answer))
-        if not integrity_is_right(answer, self._key):
-            raise ProbeError("an answer is not protected by the password")
-        return answer
-
-    async def _ask(self, request: Message, key: bytes = b"") -> Message:
-        """The answer to a request, which is sent again over UDP. Raises ProbeError."""
-        data = protect(request, key, fingerprint=True)
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._answers[request.transaction_id] = answer
-        wait = _FIRST_WAIT_S * (2**_TRIES if self._stream else 1)
+    async def _next(self, kind: type[EventT]) -> EventT:
+        """The answer to what has just been asked. Raises ProbeError for a refusal, and for none."""
+        self._flush()
         try:
-            for _ in range(1 if self._stream else _TRIES):
-                self._link.send(data)
-                done, _ = await asyncio.wait([answer], timeout=wait)
-                if done:
-                    return answer.result()
-                wait *= 2
-        finally:
-            del self._answers[request.transaction_id]
-        raise ProbeError("the server does not answer")
+            async with asyncio.timeout(_PATIENCE_S):
+                while not isinstance(event := await self._happened.get(), kind):
+                    if event is None:
+                        self._happened.put_nowait(None)  # whatever is asked next gets no answer either
+                    if problem := _problem(event):
+                        raise ProbeError(problem)
+        except TimeoutError:
+            raise ProbeError("the server does not answer") from None
+        return event
 
     def _received(self, data: bytes) -> None:
-        try:
-            if data[:1] and data[0] & 0xC0 == 0x40:
-                channel, payload = decode_channel_data(data)
-                if channel == _CHANNEL:
-                    self.on_data(payload)
-                return
-            message = Message.parse(data)
-        except StunParseError:
-            return
-        answer = self._answers.get(message.transaction_id)
-        if answer is not None and not answer.done():
-            answer.set_result(message)
+        self._core.receive(data, self._loop.time())
+        self._flush()
+
+    def _lost(self) -> None:
+        self._stop_timer()
+        self._happened.put_nowait(None)
+
+    def _flush(self) -> None:
+        """Sends what is to be sent, tells what happened, and looks again when something is due."""
+        for data in self._core.take_outgoing():
+            self._link.send(data)
+        for event in self._core.take_events():
+            if isinstance(event, Received):
+                self.on_data(event.payload)
+            else:
+                self._happened.put_nowait(event)
+        self._stop_timer()
+        if self._core.deadline < inf:
+            self._timer = self._loop.call_at(self._core.deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._core.expire(self._loop.time())
+        self._flush()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
-def _refusal(answer: Message) -> str:
-    """What an error response says; "" for another message."""
-    error = answer.error_code
-    if error is None:
+def _problem(event: ClientEvent | None) -> str:
+    """What is wrong, as the server says it; "" for an event that comes late and tells of nothing."""
+    if event is None:
+        return "the server has closed the connection"
+    if isinstance(event, Redirected):
+        return f"the server refuses: 300 use {event.server}"
+    if not isinstance(event, Failed):
         return ""
-    code, reason = error
-    hint = " (wrong user name or password?)" if code == ErrorCode.UNAUTHENTICATED else ""
-    return f"the server refuses: {code} {reason}{hint}"
+    hint = " (wrong user name or password?)" if event.code == ErrorCode.UNAUTHENTICATED else ""
+    return f"the server refuses: {event}{hint}"

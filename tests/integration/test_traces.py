@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aioice
 import pytest
 
 from parley.platform.telemetry.contract import SPANS, as_markdown, rule_of
 from parley.presence.standard.availability import pidf_of
 from parley.presence.standard.pidf import build_pidf
+from parley.stun.addresses import Address
+from parley.stun.probe import Probe
 from services.web.routes import CERTIFICATE_ENTRY, TICKET_ENTRY
 from tests.support.attendee import Attendee
+from tests.support.edge import PASSWORD, USER, EdgeNode
 from tests.support.jaeger import Jaeger, JaegerSpan
 from tests.support.messages import gone, page, paged, phone
 from tests.support.parley_server import ParleyCluster
@@ -270,6 +274,37 @@ async def web_trace(jaeger: Jaeger, name: str, below: str) -> list[JaegerSpan]:
     spans = await eventually(look, timeout=20, what=f"the trace of {name}")
     assert spans is not None
     return spans
+
+
+async def test_a_client_of_the_relay_begins_traces_and_its_packets_none(tmp_path: Path, jaeger: Jaeger) -> None:
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoint}
+    quota = {"allocations_per_user": 1}
+    async with EdgeNode(tmp_path, env=env, advertised={"self_test": False}, limits=quota) as edge:
+        server = Address("127.0.0.1", edge.udp)
+        async with Probe.open(server) as client:
+            await client.allocate(USER, PASSWORD)
+            assert await client.refresh() == 600
+            await client.bind(Address("127.0.0.1", 9))
+            for _ in range(20):
+                client.send(b"\x80media")
+            with pytest.raises(aioice.stun.TransactionFailed, match="486"):
+                await aioice.turn.create_turn_endpoint(asyncio.DatagramProtocol, server, USER, PASSWORD)
+
+        async def look() -> list[JaegerSpan] | None:
+            found = await asyncio.to_thread(jaeger.find, "parley-avedge", {"turn.dialect": "turn"})
+            spans = [span for trace in found for span in trace]
+            return spans if len(spans) >= 3 else None
+
+        spans = await eventually(look, timeout=20, what="the spans of the relay")
+        assert spans is not None
+    check_contract(spans)
+    assert sorted(span.name for span in spans) == ["relay.allocate", "relay.allocate", "relay.refresh"]
+    assert all(span.tags["network.transport"] == "udp" and not span.parent_id for span in spans)
+    codes = sorted(int(span.tags["turn.error_code"]) for span in spans if span.name == "relay.allocate")
+    assert codes == [0, 486]
+    (refused,) = [span for span in spans if int(span.tags["turn.error_code"]) == 486]
+    assert refused.tags["otel.status_code"] == "ERROR"
+    assert len({span.trace_id for span in spans}) == len(spans)
 
 
 def test_the_page_shows_the_contract() -> None:

@@ -19,8 +19,9 @@ class EdgeNode(Node):
     """One process with the edge alone, on loopback."""
 
     def __init__(
-        self, folder: Path, *, platform: dict[str, Any] | None = None, drain_seconds: float = 0.2, **avedge: Any
-    ) -> None:
+        self, folder: Path, *, platform: dict[str, Any] | None = None, drain_seconds: float = 0.2,
+        env: dict[str, str] | None = None, **avedge: Any,
+    ) -> None:  # fmt: skip
         self.udp, self.tcp, self.tls = free_port(), free_port(), free_port()
         config: dict[str, Any] = {
             "platform": {"metrics_port": 0, "log": {"format": "json"}, **(platform or {})},
@@ -31,7 +32,7 @@ class EdgeNode(Node):
                 **avedge,
             },
         }
-        super().__init__(folder, ["avedge"], config)
+        super().__init__(folder, ["avedge"], config, env)
         self.metrics_address = ""
 
     async def start(self) -> None:
