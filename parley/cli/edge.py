@@ -55,22 +55,21 @@ def allocations(
         return
     rows = [
         (
-            item.username, item.dialect, item.transport, item.client, ", ".join(item.relays),
+            item.username, f"{item.dialect} {item.transport}", item.client, " ".join(item.relays),
             f"{max(0, response.now_ms - item.opened_at_ms) // 1000} s",
-            f"{max(0, item.expires_at_ms - response.now_ms) // 1000} s",
             _amount(item.traffic.sent_packets, item.traffic.sent_bytes),
             _amount(item.traffic.received_packets, item.traffic.received_bytes), str(item.traffic.dropped_packets),
         )
         for item in response.allocations
     ]  # fmt: skip
-    columns = ("user", "dialect", "over", "client", "relay", "since", "expires in", "to peers", "from peers", "dropped")
+    columns = ("user", "over", "client", "relay", "since", "sent", "received", "lost")
     show_table(f"{response.total} allocations", columns, rows, empty="nobody uses the relay")
     if response.total > len(rows):
         console.print(f"[dim]there are more; --limit {limit * 10} shows them[/dim]")
 
 
 def _amount(packets: int, size: int) -> str:
-    return f"{packets} ({size / 1000:.1f} kB)"
+    return f"{packets}, {size // 1000} kB"
 
 
 @app.command("credentials")
@@ -244,9 +243,9 @@ def _show(trials: list[Trial]) -> None:
         else (
             trial.transport, trial.server, "[green]works[/green]" if not trial.lost else "[yellow]loses packets[/yellow]",
             trial.mapped, trial.relayed, f"{trial.lost} of {trial.sent}",
-            f"{trial.median_ms:.1f} / {trial.worst_ms:.1f} ms",
+            f"{trial.median_ms:.1f}, {trial.worst_ms:.1f} ms",
         )
         for trial in trials
     ]  # fmt: skip
-    columns = ("over", "server", "", "seen as", "relay", "lost", "delay median / worst")
+    columns = ("over", "server", "", "seen as", "relay", "lost", "delay, worst")
     show_table("The relay, tried as a client", columns, rows)
