@@ -123,22 +123,28 @@ def try_relay(
 ) -> None:
     """Try the relay as a client would: addresses, allocations, packets there and back over UDP, TCP and TLS.
 
-    Best run from where the users are. DTLS and MS-TURN are not tried.
+    Best run from where the users are. DTLS and MS-TURN are not tried. Of the running relay it shows, too, whether that
+    reached itself after its start.
     """
     options: Options = context.obj
+    itself: list[Trial] = []
     places = {Transport.UDP: port, Transport.TCP: port, Transport.TLS: tls_port}
     if not host:
         status = call(options, _status)
         if not status.advertised:
             raise fail("the relay has no address", Exit.FAILURE, "see its log")
         host = status.advertised[0]
+        itself = [
+            Trial("self-test", test.host, "" if test.reached else test.problem or "not reached")
+            for test in status.self_tests
+        ]
         udp, tcp = ([item.port for item in status.listeners if item.kind == kind] for kind in ("udp", "tcp"))
         places = {Transport.UDP: [*udp, 0][0], Transport.TCP: [*tcp, 0][0], Transport.TLS: [0, *tcp][-1]}
     if not user:
         servers = call(options, lambda rpc, target: _issue(rpc, target, "edge-test", 600)).ice_servers
         user, password = next(((item.username, item.credential) for item in servers if item.username), ("", ""))
     trust = _trust(ca, settings_of(options).section("platform", PlatformConfig).data_folder)
-    trials = asyncio.run(_try_all(host, places, user, password, packets, trust))
+    trials = itself + asyncio.run(_try_all(host, places, user, password, packets, trust))
     if options.as_json:
         show_json([asdict(trial) for trial in trials])
     else:
@@ -242,8 +248,8 @@ def _show(trials: list[Trial]) -> None:
         if trial.problem
         else (
             trial.transport, trial.server, "[green]works[/green]" if not trial.lost else "[yellow]loses packets[/yellow]",
-            trial.mapped, trial.relayed, f"{trial.lost} of {trial.sent}",
-            f"{trial.median_ms:.1f}, {trial.worst_ms:.1f} ms",
+            trial.mapped, trial.relayed, f"{trial.lost} of {trial.sent}" if trial.sent else "",
+            f"{trial.median_ms:.1f}, {trial.worst_ms:.1f} ms" if trial.sent else "",
         )
         for trial in trials
     ]  # fmt: skip

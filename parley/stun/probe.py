@@ -45,7 +45,7 @@ class ProbeError(StunError):
 class _Link(asyncio.DatagramProtocol, asyncio.Protocol):
     """The transport of a probe, datagrams or a stream."""
 
-    def __init__(self, receive: Callable[[bytes], None], lost: Callable[[], None]) -> None:
+    def __init__(self, receive: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
         self._receive = receive
         self._lost = lost
         self._framer = StreamFramer()
@@ -55,7 +55,10 @@ class _Link(asyncio.DatagramProtocol, asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost()
+        self._lost("the server has closed the connection")
+
+    def error_received(self, exc: Exception) -> None:
+        self._lost(f"the server cannot be reached: {getattr(exc, 'strerror', None) or exc}")
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         self._receive(data)
@@ -90,7 +93,7 @@ class Probe:
         self._loop = asyncio.get_running_loop()
         self._core = TurnClient(Session(), stream=self._stream)
         self._timer: asyncio.TimerHandle | None = None
-        self._happened: asyncio.Queue[ClientEvent | None] = asyncio.Queue()
+        self._happened: asyncio.Queue[ClientEvent | str] = asyncio.Queue()
         self._peer: Address | None = None
         self.relayed: Address | None = None
         self.on_data: Callable[[bytes], None] = lambda _: None
@@ -99,21 +102,27 @@ class Probe:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, server: Address, transport: Transport = Transport.UDP, *, tls: ssl.SSLContext | None = None, name: str = ""
-    ) -> AsyncIterator[Probe]:
-        """A probe over UDP, TCP or TLS. ``name``: that the certificate must have. Raises OSError, ValueError for DTLS."""
+        cls, server: Address, transport: Transport = Transport.UDP, *, tls: ssl.SSLContext | None = None, name: str = "",
+        local: str | None = None,
+    ) -> AsyncIterator[Probe]:  # fmt: skip
+        """A probe over UDP, TCP or TLS. ``name``: that the certificate must have; ``local``: the address it sends from.
+
+        Raises OSError, ValueError for DTLS.
+        """
         if transport is Transport.DTLS:
             raise ValueError("a probe does not speak DTLS")
         probe = cls(transport)
-        loop = asyncio.get_running_loop()
+        loop, source = asyncio.get_running_loop(), (local, 0) if local is not None else None
         if transport is Transport.UDP:
-            await loop.create_datagram_endpoint(lambda: probe._link, remote_addr=(server.host, server.port))
+            await loop.create_datagram_endpoint(
+                lambda: probe._link, local_addr=source, remote_addr=(server.host, server.port)
+            )
         else:
             context = (tls or ssl.create_default_context()) if transport is Transport.TLS else None
             async with asyncio.timeout(_CONNECT_S):
                 await loop.create_connection(
                     lambda: cast(asyncio.Protocol, probe._link), server.host, server.port, ssl=context,
-                    server_hostname=(name or server.host) if context is not None else None,
+                    server_hostname=(name or server.host) if context is not None else None, local_addr=source,
                 )  # fmt: skip
         try:
             yield probe
@@ -169,8 +178,8 @@ class Probe:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 while not isinstance(event := await self._happened.get(), kind):
-                    if event is None:
-                        self._happened.put_nowait(None)  # whatever is asked next gets no answer either
+                    if isinstance(event, str):
+                        raise ProbeError(event)
                     if problem := _problem(event):
                         raise ProbeError(problem)
         except TimeoutError:
@@ -181,9 +190,9 @@ class Probe:
         self._core.receive(data, self._loop.time())
         self._flush()
 
-    def _lost(self) -> None:
+    def _lost(self, why: str) -> None:
         self._stop_timer()
-        self._happened.put_nowait(None)
+        self._happened.put_nowait(why)
 
     def _flush(self) -> None:
         """Sends what is to be sent, tells what happened, and looks again when something is due."""
@@ -208,10 +217,8 @@ class Probe:
             self._timer = None
 
 
-def _problem(event: ClientEvent | None) -> str:
+def _problem(event: ClientEvent) -> str:
     """What is wrong, as the server says it; "" for an event that comes late and tells of nothing."""
-    if event is None:
-        return "the server has closed the connection"
     if isinstance(event, Redirected):
         return f"the server refuses: 300 use {event.server}"
     if not isinstance(event, Failed):

@@ -9,7 +9,6 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from parley.platform.config import Section
-from parley.stun.addresses import Address
 from services.avedge.issuing import MAX_HOURS
 
 
@@ -162,7 +161,9 @@ class AvEdgeConfig(Section):
     relay: RelayRange = Field(default=RelayRange(), description="The ports that stand for clients")
     advertised: AdvertisedConfig = Field(default=AdvertisedConfig(), description="How the edge is reached from outside")
     alternate: list[str] = Field(
-        default=[], description="host:port of other edges, where clients are sent to while this one drains"
+        default=[],
+        description="Addresses of other edges, one of each family, where clients are sent to while this one drains; they "
+        "keep the port that they used, so the others listen on the same ones",
     )
     tls: EdgeTls = Field(default=EdgeTls(), description="Certificates of TLS and DTLS")
     credentials: EdgeCredentials = Field(default=EdgeCredentials(), description="Who may allocate")
@@ -177,25 +178,9 @@ class AvEdgeConfig(Section):
         default=3600.0, ge=0, description="Longest wait for allocations to end; platform.drain_seconds bounds it as well"
     )
 
-    @field_validator("listen")
+    @field_validator("listen", "alternate")
     @classmethod
     def _are_addresses(cls, hosts: list[str]) -> list[str]:
         for host in hosts:
             ip_address(host)
         return hosts
-
-    @field_validator("alternate")
-    @classmethod
-    def _are_transport_addresses(cls, alternates: list[str]) -> list[str]:
-        for text in alternates:
-            parse_address(text)
-        return alternates
-
-
-def parse_address(text: str) -> Address:
-    """An IP address and a port from "host:port" or "[host]:port". Raises ValueError."""
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise ValueError(f"{text} is no IP address with a port")
-    return Address(str(ip_address(host)), int(port))

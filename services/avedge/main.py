@@ -16,10 +16,10 @@ from parley.platform.lifecycle import ServiceContext
 from parley.platform.tls import CertificateFiles, DevelopmentCa
 from parley.proto.avedge.v1 import relay_pb2
 from parley.proto.avedge.v1.relay_pb2_grpc import add_RelayServicer_to_server
-from parley.stun.addresses import Family
+from parley.stun.addresses import Address, Family
 from parley.stun.turn.credentials import TimeLimitedCredentials
 from services.avedge import mras
-from services.avedge.config import AvEdgeConfig, parse_address
+from services.avedge.config import AvEdgeConfig
 from services.avedge.facts import LOST_FACTS, Facts
 from services.avedge.issuing import Issuer, Reach, mras_key
 from services.avedge.reaching import advertised_hosts, relay_hosts
@@ -164,7 +164,7 @@ def may_reach_loopback(config: AvEdgeConfig, listen: list[str]) -> bool:
 def alternates_of(config: AvEdgeConfig) -> dict[Family, str]:
     """For each family the host of another edge."""
     found: dict[Family, str] = {}
-    for text in config.alternate:
-        address = parse_address(text)
+    for host in config.alternate:
+        address = Address(str(ip_address(host)), 0)
         found.setdefault(address.family, address.host)
     return found

@@ -17,16 +17,13 @@ from typing import Final
 
 from parley.platform.addresses import is_wildcard
 from parley.stun.addresses import Address, Family
-from parley.stun.codes import Attribute, MessageClass, Method
-from parley.stun.errors import StunParseError
-from parley.stun.message import Message
+from parley.stun.probe import Probe, ProbeError
 from services.avedge.config import AdvertisedConfig
 
 logger = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.2
-_PROBES: Final = 3
-_PROBE_S: Final = 0.7
+_SERVER_S: Final = 2.5
 _FAR: Final = {Family.IPV4: "192.0.2.1", Family.IPV6: "2001:db8::1"}
 
 
@@ -91,6 +88,9 @@ async def _from_file(config: AdvertisedConfig) -> list[str]:
     path = config.hosts_file
     if path is None or config.hosts:
         return []
+    if hosts := _read(path):
+        return hosts
+    logger.info("waiting for an address in %s", path)
     try:
         async with asyncio.timeout(config.wait_seconds):
             while not (hosts := _read(path)):
@@ -113,43 +113,8 @@ async def _seen_by(servers: list[str], local: str) -> str | None:
     for server in servers:
         host, _, port = server.rpartition(":")
         try:
-            mapped = await binding(host.strip("[]"), int(port), local)
-        except (OSError, ValueError):
-            continue
-        if mapped is not None:
-            return mapped.host
-    return None
-
-
-class _Answer(asyncio.DatagramProtocol):
-    def __init__(self, request: Message) -> None:
-        self._request = request
-        self.mapped: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        try:
-            message = Message.parse(data)
-            mapped = message.get_xor_address(Attribute.XOR_MAPPED_ADDRESS)
-        except StunParseError:
-            return
-        is_answer = message.transaction_id == self._request.transaction_id and message.message_class is MessageClass.SUCCESS
-        if is_answer and mapped is not None and not self.mapped.done():
-            self.mapped.set_result(mapped)
-
-
-async def binding(host: str, port: int, local: str) -> Address | None:
-    """Our address as a STUN server sees it; None when it does not answer. Raises OSError when there is no way to it."""
-    request = Message(Method.BINDING, MessageClass.REQUEST)
-    loop = asyncio.get_running_loop()
-    transport, answer = await loop.create_datagram_endpoint(
-        lambda: _Answer(request), local_addr=(local, 0), remote_addr=(host, port)
-    )
-    try:
-        for _ in range(_PROBES):
-            transport.sendto(bytes(request))
-            done, _ = await asyncio.wait([answer.mapped], timeout=_PROBE_S)
-            if done:
-                return answer.mapped.result()
-    finally:
-        transport.close()
+            async with asyncio.timeout(_SERVER_S), Probe.open(Address(host.strip("[]"), int(port)), local=local) as probe:
+                return (await probe.binding()).host
+        except (OSError, TimeoutError, ProbeError, ValueError) as error:
+            logger.warning("the STUN server %s is of no use: %s", server, error or "no answer")
     return None

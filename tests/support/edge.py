@@ -38,6 +38,10 @@ class EdgeNode(Node):
     async def start(self) -> None:
         """Starts it and waits until it is up."""
         self.launch()
+        await self.start_up()
+
+    async def start_up(self) -> None:
+        """Waits until it is up."""
         self.metrics_address = (await self.ready())["metrics"]
 
     async def __aenter__(self) -> EdgeNode:
@@ -51,12 +55,15 @@ class EdgeNode(Node):
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    async def metrics(self) -> str:
+        """What /metrics says."""
+        url = f"http://{self.metrics_address}/metrics"
+        return await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read().decode())
+
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric over the series that have those labels."""
-        url = f"http://{self.metrics_address}/metrics"
-        text = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read().decode())
         total = 0.0
-        for line in text.splitlines():
+        for line in (await self.metrics()).splitlines():
             found = re.match(rf"{name}(?:\{{(.*)\}})? (\S+)$", line)
             if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
                 total += float(found[2])
