@@ -23,6 +23,33 @@ class EdgePorts(Section):
         default=-1, ge=-1, le=65535,
         description="Like `tcp`, 443 for clients behind firewalls and for MS-TURN's pseudo-TLS; -1 none",
     )  # fmt: skip
+    discovery: int = Field(
+        default=3479, ge=1, le=65535, description="Like `udp`, on the addresses of `discovery.hosts` when there are any"
+    )
+
+
+class EdgeDiscovery(Section):
+    """NAT behaviour discovery (RFC 5780): clients find out what the NATs before them do.
+
+    It answers from two addresses and two ports, `ports.udp` and `ports.discovery`.
+    """
+
+    hosts: list[str] = Field(
+        default=[], description="Two addresses of one family that are in `listen` as well; empty: it is not offered"
+    )
+    advertised: list[str] = Field(
+        default=[], description="The addresses that clients reach them by, in the same order; empty: the same ones"
+    )
+
+    @model_validator(mode="after")
+    def _are_two(self) -> EdgeDiscovery:
+        for name, hosts in (("hosts", self.hosts), ("advertised", self.advertised)):
+            addresses = [ip_address(host) for host in hosts]
+            if hosts and (len(set(addresses)) != 2 or len(hosts) != 2 or addresses[0].version != addresses[1].version):
+                raise ValueError(f"discovery.{name} takes two different addresses of one family")
+        if self.advertised and not self.hosts:
+            raise ValueError("discovery.advertised goes with discovery.hosts")
+        return self
 
 
 class EdgeTls(Section):
@@ -135,6 +162,9 @@ class EdgeLimits(Section):
     )
     challenge_burst: int = Field(default=200, ge=1, description="401 replies to one source address, at once")
     connections: int = Field(default=10_000, ge=1, description="TCP connections")
+    connections_per_allocation: int = Field(
+        default=64, ge=1, description="TCP connections between one allocation and its peers"
+    )
     connections_per_address: int = Field(default=256, ge=1, description="TCP connections of one client address")
     handshakes: int = Field(default=2_000, ge=1, description="DTLS associations")
     handshake_seconds: float = Field(default=10.0, gt=0, description="Longest handshake, and longest wait for first bytes")
@@ -165,6 +195,7 @@ class AvEdgeConfig(Section):
         description="Addresses of other edges, one of each family, where clients are sent to while this one drains; they "
         "keep the port that they used, so the others listen on the same ones",
     )
+    discovery: EdgeDiscovery = Field(default=EdgeDiscovery(), description="NAT behaviour discovery")
     tls: EdgeTls = Field(default=EdgeTls(), description="Certificates of TLS and DTLS")
     credentials: EdgeCredentials = Field(default=EdgeCredentials(), description="Who may allocate")
     peers: PeerConfig = Field(default=PeerConfig(), description="Where packets may be relayed to")
@@ -184,3 +215,12 @@ class AvEdgeConfig(Section):
         for host in hosts:
             ip_address(host)
         return hosts
+
+    @model_validator(mode="after")
+    def _can_discover(self) -> AvEdgeConfig:
+        if self.discovery.hosts:
+            if not set(self.discovery.hosts) <= set(self.listen):
+                raise ValueError("the addresses in discovery.hosts must be in listen too, written alike")
+            if self.ports.udp <= 0 or self.ports.udp == self.ports.discovery:
+                raise ValueError("with discovery.hosts, ports.udp and ports.discovery are two fixed ports")
+        return self

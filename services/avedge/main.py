@@ -67,7 +67,8 @@ class AvEdgeService:
         hosts = sorted(self._advertised.values(), key=lambda host: ":" in host)
         ports: dict[str, int] = {}
         for bound in self._sockets:
-            ports.setdefault(bound.name, bound.local.port)
+            if bound.name != "discovery":
+                ports.setdefault(bound.name, bound.local.port)
         return Reach(self.config.host_name or (hosts[0] if hosts else ""), **ports)
 
     @property

@@ -22,11 +22,12 @@ from parley.stun.turn.plane import NoPortLeft
 
 _BUFFER: Final = 1024 * 1024
 _TRIES: Final = 64
+_BACKLOG: Final = 64
 _NOT_OURS: Final = (errno.EADDRINUSE, errno.EACCES)
 
 
 class PortPool:
-    """See `parley.stun.turn.plane.RelayPorts`; a relay's handle is its bound, non-blocking socket."""
+    """See `parley.stun.turn.plane.RelayPorts`; a relay's handle is its bound, non-blocking socket; those of TCP listen."""
 
     def __init__(
         self, hosts: Mapping[str, str], first: int, last: int, *, worker: int = 0, workers: int = 1,
@@ -107,12 +108,15 @@ def _bind(family: Family, host: str, port: int, *, stream: bool) -> socket.socke
         if kind == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if stream:
-            # Connections to peers leave from the port that peers connect to.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         sock.bind((host, port))
+        if stream:
+            # Connections to peers leave from the port that peers connect to. It is shared with them only now that it is
+            # ours: said before, it would let another edge of this machine have the port as well.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.listen(_BACKLOG)
     except OSError as error:
         if sock is not None:
             sock.close()

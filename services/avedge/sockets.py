@@ -28,9 +28,10 @@ def open_sockets(config: AvEdgeConfig, hosts: list[str]) -> list[BoundSocket]:
     ports = config.ports
     try:
         for host in hosts:
+            discovery = ports.discovery if host in config.discovery.hosts else -1
             for name, kind, port in (
                 ("udp", "udp", ports.udp), ("dtls", "udp", ports.dtls), ("tcp", "tcp", ports.tcp), ("tls", "tcp", ports.tls),
-                ("https", "tcp", ports.https),
+                ("https", "tcp", ports.https), ("discovery", "udp", discovery),
             ):  # fmt: skip
                 if port < 0 or (port and (host, kind, port) in seen):
                     continue

@@ -92,12 +92,13 @@ class StreamConnection(asyncio.Protocol):
         self._clock = clock
         self._framer = StreamFramer()
         self._path: Path | None = None
+        self._stream: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
 
     @property
     def is_in_use(self) -> bool:
-        """Whether its client has an allocation."""
-        return self._path is not None
+        """Whether its client has an allocation, or it is one stream with a peer's connection."""
+        return self._path is not None or self._stream is not None
 
     @property
     def is_open(self) -> bool:
@@ -111,22 +112,57 @@ class StreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        if self._stream is None:
+            self._framer.feed(data)
+            data = self._take_messages()
+        if self._stream is not None:
+            self._stream.data_received(data)
+
+    def _take_messages(self) -> bytes:
+        """What follows the message with which the connection was handed over, if it was."""
         now = self.active_at = self._clock()
-        self._framer.feed(data)
         try:
             for message in self._framer.messages():
                 if self._path is None or not self._path(message, now):
                     self._user.received(self, message)
+                if self._stream is not None:
+                    return self._framer.rest()
                 if self._transport is None:
-                    return
+                    break
         except StunParseError:
             _dropped_stream.inc()
             self.close()
+        return b""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._transport = None
+        if self._stream is not None:
+            self._stream.connection_lost(exc)
         self._user.disconnected(self)
+
+    def eof_received(self) -> bool | None:
+        """See asyncio.Protocol."""
+        return self._stream.eof_received() if self._stream is not None else None
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        if self._stream is not None:
+            self._stream.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        if self._stream is not None:
+            self._stream.resume_writing()
+
+    def hand_over(self, stream: asyncio.Protocol) -> None:
+        """What follows the message just received is no more messages but a stream, and another's business.
+
+        What was sent here so far goes out first.
+        """
+        if self._transport is not None:
+            self._stream = stream
+            stream.connection_made(self._transport)
 
     def sender(self, client: Address) -> Callable[[bytes], bool]:
         """A function that writes a message, or drops it when the client reads too slowly."""

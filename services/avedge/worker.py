@@ -24,6 +24,7 @@ from parley.proto.avedge.v1 import relay_pb2, worker_pb2
 from parley.stun import dialects
 from parley.stun.addresses import Address, Family
 from parley.stun.codes import Method
+from parley.stun.discovery import Discovery
 from parley.stun.ms.codes import MsType
 from parley.stun.ms.server import MsTurnServer
 from parley.stun.turn.allocations import Allocation, Dialect, Flow, Transport
@@ -32,7 +33,6 @@ from parley.stun.turn.credentials import ChainedCredentials, Credentials, Static
 from parley.stun.turn.observer import CloseReason
 from parley.stun.turn.peers import DENIED, PeerPolicy
 from parley.stun.turn.server import TurnServer
-from parley.stun.turn.shell import PeerConnection
 from parley.stun.turn.table import AllocationTable, Quotas
 from services.avedge.carriers import Carriers, Path
 from services.avedge.config import AvEdgeConfig
@@ -43,6 +43,7 @@ from services.avedge.planes.python import Own, PythonPlane
 from services.avedge.ports import PortPool
 from services.avedge.sockets import BoundSocket
 from services.avedge.streams import Admission, StreamConnection, StreamPort
+from services.avedge.tcp_relay import TcpRelay
 from services.avedge.udp import Source, UdpListener
 
 _SWEEP_S: Final = 1.0
@@ -96,9 +97,9 @@ class Worker:
         self._ports = PortPool(
             settings.relay_hosts, relay.first, relay.last, worker=settings.number, workers=settings.workers
         )
-        python = PythonPlane(
-            self._ports, self._carriers, self._peers, Own(dict(settings.relay_hosts), relay_ports), clock.monotonic
-        )
+        own = Own(dict(settings.relay_hosts), relay_ports)
+        self._tcp_relay = TcpRelay(self._carriers, own, config.limits.buffer_bytes, clock.monotonic)
+        python = PythonPlane(self._ports, self._carriers, self._peers, own, self._tcp_relay, clock.monotonic)
         module = load_native(config.plane)
         self._native = (
             NativePlane(module, self._ports, python, settings.relay_hosts, self._peers.own, relay_ports) if module else None
@@ -109,18 +110,19 @@ class Worker:
         limits = config.limits
         quotas = Quotas(
             per_user=limits.allocations_per_user, per_source=limits.allocations_per_address, total=limits.allocations,
-            rate=limits.bytes_per_second,
+            connections=limits.connections_per_allocation, rate=limits.bytes_per_second,
         )  # fmt: skip
         self._table = AllocationTable(quotas, self.plane, self._watch)
         turn_config = TurnConfig(
-            config.credentials.realm, settings.keys.nonce, families=self._ports.families, peers=self._peers, tcp=False,
-            worker=settings.number, software="Parley",
+            config.credentials.realm, settings.keys.nonce, families=self._ports.families, peers=self._peers,
+            worker=settings.number, discovery=discovery_of(config), software="Parley",
         )  # fmt: skip
         challenges = RateLimiter(limits.challenges_per_second, limits.challenge_burst)
         self._server = TurnServer(
             turn_config, credentials_of(settings), self._ports, self.plane, self._table, self._watch,
-            DatagramShell(self._carriers), wall=clock.wall, challenges=challenges,
+            self._tcp_relay, wall=clock.wall, challenges=challenges,
         )  # fmt: skip
+        self._tcp_relay.serve(self._server)
         self._ms_server = MsTurnServer(
             turn_config, MrasCredentials(Tokens([settings.keys.mras]), grace_s=config.credentials.grace_hours * 3600),
             self._ports, self.plane, self._table, self._watch, self.plane, wall=clock.wall, challenges=challenges,
@@ -177,6 +179,7 @@ class Worker:
             self._sweeping.cancel()
         self._table.close_all(CloseReason.SHUTDOWN)
         self._server.reservations.close()
+        self._tcp_relay.close()
         self._watch.flush(len(self._table), self._admission.total)
         for dtls in self._dtls.values():
             dtls.close()
@@ -326,29 +329,6 @@ def _is_in_use(session: DtlsSession) -> bool:
     return isinstance(session.user_data, DtlsClient) and session.user_data.path is not None
 
 
-class DatagramShell:
-    """See `parley.stun.turn.shell.Shell`; relays of TCP are not offered, so it is asked for none."""
-
-    def __init__(self, carriers: Carriers) -> None:
-        self._carriers = carriers
-
-    def send(self, flow: Flow, data: bytes) -> None:
-        """Sends a control message to a client."""
-        self._carriers.send(flow, data)
-
-    def dial(self, connection: PeerConnection) -> None:
-        """Raises NotImplementedError."""
-        raise NotImplementedError("TCP is not relayed")
-
-    def splice(self, connection: PeerConnection, flow: Flow) -> None:
-        """Raises NotImplementedError."""
-        raise NotImplementedError("TCP is not relayed")
-
-    def hang_up(self, connection: PeerConnection) -> None:
-        """Raises NotImplementedError."""
-        raise NotImplementedError("TCP is not relayed")
-
-
 class Watch:
     """Turns what the servers report into reports and spans, see `parley.stun.turn.observer.Observer`.
 
@@ -452,3 +432,13 @@ def credentials_of(settings: WorkerSettings) -> Credentials:
     """Who may allocate."""
     realm = settings.config.credentials.realm
     return ChainedCredentials(StaticCredentials(settings.keys.users, realm), TimeLimitedCredentials([settings.keys.secret]))
+
+
+def discovery_of(config: AvEdgeConfig) -> Discovery | None:
+    """The sockets of NAT behaviour discovery; None when it is not offered."""
+    discovery, ports = config.discovery, config.ports
+    if not discovery.hosts:
+        return None
+    first, second = discovery.hosts
+    advertised = dict(zip((first, second), discovery.advertised, strict=True)) if discovery.advertised else {}
+    return Discovery(Address(first, ports.udp), Address(second, ports.discovery), advertised)

@@ -22,16 +22,18 @@ class EdgeNode(Node):
         self, folder: Path, *, platform: dict[str, Any] | None = None, drain_seconds: float = 0.2,
         env: dict[str, str] | None = None, **avedge: Any,
     ) -> None:  # fmt: skip
-        self.udp, self.tcp, self.tls = free_port(), free_port(), free_port()
+        self.udp, self.tcp, self.tls, self.alternate = free_port(), free_port(), free_port(), free_port()
         config: dict[str, Any] = {
             "platform": {"metrics_port": 0, "log": {"format": "json"}, **(platform or {})},
             "avedge": {
-                "ports": {"udp": self.udp, "tcp": self.tcp, "tls": self.tls, "dtls": self.tls},
+                "ports": {
+                    "udp": self.udp, "tcp": self.tcp, "tls": self.tls, "dtls": self.tls, "discovery": self.alternate,
+                },
                 "drain_seconds": drain_seconds,
                 "credentials": {"realm": REALM, "users": {USER: PASSWORD}},
                 **avedge,
             },
-        }
+        }  # fmt: skip
         super().__init__(folder, ["avedge"], config, env)
         self.metrics_address = ""
 

@@ -54,7 +54,7 @@ def from_indication(allocation: Allocation, data: bytes, peers: PeerPolicy, now:
     """Relay, peer and payload of a Send indication from the client.
 
     It needs a permission for the peer. One with an attribute that must be understood and is not is dropped, and so is one
-    with DONT-FRAGMENT where the relay cannot promise it (RFC 8656 section 11.2).
+    with DONT-FRAGMENT where the relay cannot promise it (RFC 8656 section 11.2), or to a relay of TCP (RFC 6062 section 5).
     """
     end = len(data)
     if end < HEADER_SIZE or data[4:8] != MAGIC_COOKIE or HEADER_SIZE + (data[2] << 8 | data[3]) != end:
@@ -84,7 +84,7 @@ def from_indication(allocation: Allocation, data: bytes, peers: PeerPolicy, now:
     if payload is None or not host or allocation.permissions.get(host, 0.0) <= now or not peers.allows_port(host, port):
         return None
     relay = relay_to(allocation, host)
-    if relay is None or (whole and not relay.dont_fragment):
+    if relay is None or relay.stream or (whole and not relay.dont_fragment):
         return None
     return relay, Address(host, port), payload
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from parley.stun.addresses import Address
 from parley.stun.ms import forwarding as ms_forwarding
@@ -195,15 +195,27 @@ class _MsWay(_Way):
         return ms_forwarding.to_client(self._allocation, peer, payload, now, framed=self._padded)
 
 
+class StreamRelays(Protocol):
+    """What moves the bytes of TCP relays."""
+
+    def listen(self, allocation: Allocation, relay: Relay) -> None:
+        """Begins to accept peers on a relay, whose socket listens."""
+
+    def ignore(self, allocation: Allocation, relay: Relay) -> None:
+        """Accepts no more; the socket is closed next."""
+
+
 class PythonPlane:
     """See `parley.stun.turn.plane.DataPlane`. Relay handles are bound, non-blocking sockets."""
 
     name = "python"
 
     def __init__(
-        self, ports: RelayPorts, carriers: Carriers, peers: PeerPolicy, own: Own, clock: Callable[[], float]
-    ) -> None:
+        self, ports: RelayPorts, carriers: Carriers, peers: PeerPolicy, own: Own, streams: StreamRelays,
+        clock: Callable[[], float],
+    ) -> None:  # fmt: skip
         """``clock``: monotonic seconds."""
+        self._streams = streams
         self.peers = peers
         self.own = own
         self.clock = clock
@@ -221,7 +233,9 @@ class PythonPlane:
         kind = _MsWay if allocation.dialect is Dialect.MS_TURN else _Way
         way = kind(self, allocation, carrier.sender(allocation.flow.client), self.clock())
         for relay in allocation.relays:
-            if not relay.stream:
+            if relay.stream:
+                self._streams.listen(allocation, relay)
+            else:
                 self.ways[relay.advertised] = way
                 self._loop.add_reader(relay.handle.fileno(), way.read, relay.handle)
         carrier.attach(allocation.flow.client, way.from_client)
@@ -243,7 +257,9 @@ class PythonPlane:
 
     def retire(self, allocation: Allocation, relay: Relay) -> None:
         """Closes one relay of two."""
-        if not relay.stream and relay.handle.fileno() >= 0:
+        if relay.stream:
+            self._streams.ignore(allocation, relay)
+        elif relay.handle.fileno() >= 0:
             self._loop.remove_reader(relay.handle.fileno())
             self.ways.pop(relay.advertised, None)
         self._ports.close(relay)

@@ -88,3 +88,45 @@ async def test_the_stun_client_learns_its_address(edge: EdgeNode) -> None:
     code, output = await run_program("turnutils_stunclient", "-p", str(edge.udp), "127.0.0.1")
     assert code == 0
     assert re.search(r"UDP reflexive addr: 127\.0\.0\.1:\d+", output), output
+
+
+async def over_tcp(edge: EdgeNode, *options: str, port: int) -> None:
+    """Two clients whose TCP relays connect to one another; all messages come through."""
+    code, output = await run_program(
+        "turnutils_uclient", "-T", *options, "-u", USER, "-w", PASSWORD, "-n", "10", "-m", "2", "-l", "170", "-p", str(port),
+        "127.0.0.1",
+    )  # fmt: skip
+    assert code == 0, output
+    found = re.search(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)\n(?!.*tot_send_msgs)", output, re.DOTALL)
+    assert found is not None, output
+    assert found[1] == found[2] == "20"
+    assert "Total lost packets 0 " in output, output
+
+
+async def test_tcp_is_relayed(edge: EdgeNode) -> None:
+    await asyncio.gather(over_tcp(edge, port=edge.tcp), over_tcp(edge, "-S", port=edge.tls))
+
+
+@pytest.fixture
+async def discovering(tmp_path: Path) -> AsyncIterator[EdgeNode]:
+    """An edge with two addresses and two ports for NAT behaviour discovery."""
+    hosts = ["127.0.0.1", "127.0.0.2"]
+    advertised = {"self_test": False}
+    async with EdgeNode(tmp_path / "edge", listen=hosts, advertised=advertised, discovery={"hosts": hosts}) as node:
+        yield node
+
+
+async def test_nat_behaviour_is_discovered(discovering: EdgeNode) -> None:
+    code, output = await run_program("turnutils_natdiscovery", "-m", "-f", "-p", str(discovering.udp), "127.0.0.1")
+    assert code == 0, output
+    assert "NAT with Endpoint Independent Mapping!" in output, output
+    assert "NAT with Endpoint Independent Filtering!" in output, output
+
+
+async def test_the_stun_client_is_answered_from_elsewhere(discovering: EdgeNode) -> None:
+    code, output = await run_program("turnutils_stunclient", "-f", "-p", str(discovering.udp), "127.0.0.1")
+    assert code == 0, output
+    origins = re.findall(r"RFC 5780 response (\d)\n0: : IPv4\. Response origin: : (\S+)", output)
+    own, other = f"127.0.0.1:{discovering.udp}", f"127.0.0.2:{discovering.alternate}"
+    assert origins == [("1", own), ("2", other), ("3", other)], output
+    assert f"Other addr: : {other}" in output

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from parley.stun.addresses import Family
+from parley.stun.addresses import Address, Family
 from parley.stun.turn.allocations import Relay
 from parley.stun.turn.plane import NoPortLeft
 from services.avedge.ports import PortPool
@@ -117,3 +117,17 @@ def test_udp_and_tcp_ports_are_different_ports(opened: Opened) -> None:
 def test_a_family_without_address_has_no_ports() -> None:
     with pytest.raises(NoPortLeft, match="IPV6"):
         pool_of(first_port()).open(Family.IPV6, stream=False)
+
+
+def test_a_tcp_port_is_no_other_edges_and_peers_are_called_from_it(opened: Opened) -> None:
+    first = first_port()
+    with socket.create_server(("127.0.0.1", 0)) as peer, socket.socket() as calling:
+        relay = take(pool_of(first, 2), opened, stream=True)
+        assert take(pool_of(first, 2), opened, stream=True).local.port != relay.local.port
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            calling.setsockopt(socket.SOL_SOCKET, option, 1)
+        calling.bind(relay.local)
+        calling.connect(peer.getsockname())
+        accepted, source = peer.accept()
+        accepted.close()
+        assert Address(*source) == relay.local

@@ -111,6 +111,11 @@ def test_what_must_not_be_fragmented() -> None:
     assert from_indication(allocation(relay), data, POLICY, NOW) == (relay, PEER4, b"hello")
 
 
+def test_an_indication_to_a_relay_of_tcp() -> None:
+    made = allocation(Relay(RELAY4.advertised, RELAY4.local, True, None))
+    assert from_indication(made, indication(), POLICY, NOW) is None
+
+
 def test_our_own_ports() -> None:
     own = Address("203.0.113.1", 50001)
     made = allocation(peers=(own,))
