@@ -148,6 +148,7 @@ class Process:
                 f"{error.strerror or error}; set platform.metrics_port",
             ) from None
         self._tasks.spawn("health", self._report_health())
+        self._runner.handle_signals()  # before others learn of this process, and may tell it to end
         self._write_run_file()
 
     @property
@@ -187,7 +188,6 @@ class Process:
         """Until a signal or a failure; the exit code."""
         assert self._runner is not None
         _rarely_collect()
-        self._runner.handle_signals()
         return await self._runner.run()
 
     async def stop(self) -> None:

@@ -151,7 +151,7 @@ class PeerConfig(Section):
 
 
 class EdgeLimits(Section):
-    """What one user, one address and all together may use."""
+    """What one user, one address and all together may use; with several `workers` each holds them for itself."""
 
     allocations: int = Field(default=20_000, ge=1, description="Allocations")
     allocations_per_user: int = Field(default=32, ge=1, description="Allocations of one user name")
@@ -205,6 +205,11 @@ class AvEdgeConfig(Section):
         description="What moves the packets of clients on UDP: the native packet path (`make native`), or Python; auto: the "
         "former where it is built",
     )
+    workers: int = Field(
+        default=0, ge=0, le=64,
+        description="Processes that relay, each with a share of clients and relay ports, for more than one core; 0: it is "
+        "done in the service's own process",
+    )  # fmt: skip
     drain_seconds: float = Field(
         default=3600.0, ge=0, description="Longest wait for allocations to end; platform.drain_seconds bounds it as well"
     )
@@ -223,4 +228,10 @@ class AvEdgeConfig(Section):
                 raise ValueError("the addresses in discovery.hosts must be in listen too, written alike")
             if self.ports.udp <= 0 or self.ports.udp == self.ports.discovery:
                 raise ValueError("with discovery.hosts, ports.udp and ports.discovery are two fixed ports")
+        return self
+
+    @model_validator(mode="after")
+    def _has_ports_for_every_worker(self) -> AvEdgeConfig:
+        if (self.relay.last - self.relay.first + 1) // 2 < self.workers:
+            raise ValueError("the relay range has fewer pairs of ports than there are workers")
         return self

@@ -14,7 +14,8 @@ from parley.platform.clock import Clock
 from parley.platform.events.publisher import FactPublisher
 from parley.proto.avedge.v1 import relay_pb2, worker_pb2
 from parley.proto.events.v1.edge_pb2 import AllocationChanged
-from services.avedge.metrics import REFUSED
+from parley.stun.turn.observer import CloseReason
+from services.avedge.metrics import REFUSED, add_counts
 
 TOPIC: Final = "parley.edge"
 
@@ -48,10 +49,15 @@ class Facts:
         elif kind == "counts":
             self._counted(worker, report.counts)
 
+    @property
+    def live(self) -> int:
+        """How many allocations there are."""
+        return len(self._live)
+
     def lost(self, worker: int) -> None:
         """A worker died: what it held is over."""
         for key in [key for key in self._live if key[0] == worker]:
-            self._ended(worker, self._live[key], "worker-lost")
+            self._ended(worker, self._live[key], CloseReason.WORKER_LOST)
         _CONNECTIONS.labels(str(worker)).set(0)
 
     def _opened(self, worker: int, state: relay_pb2.AllocationState) -> None:
@@ -85,6 +91,7 @@ class Facts:
             REFUSED.labels(refusal.dialect, refusal.method, str(refusal.code)).inc(refusal.count)
         _REFRESHED.inc(counts.refreshed)
         _CONNECTIONS.labels(str(worker)).set(counts.connections)
+        add_counts(counts.metrics)
 
     def _fact(
         self, kind: AllocationChanged.Kind.ValueType, worker: int, state: relay_pb2.AllocationState

@@ -23,9 +23,11 @@ from services.avedge.config import AvEdgeConfig
 from services.avedge.facts import LOST_FACTS, Facts
 from services.avedge.issuing import Issuer, Reach, mras_key
 from services.avedge.reaching import advertised_hosts, relay_hosts
+from services.avedge.relays import OwnProcess, Relays
 from services.avedge.selftest import SelfTest
 from services.avedge.service import RelaySurface
-from services.avedge.sockets import BoundSocket, open_sockets
+from services.avedge.sockets import BoundSocket, open_groups, open_sockets
+from services.avedge.supervisor import Supervisor
 from services.avedge.worker import Keys, Worker, WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -42,9 +44,9 @@ class AvEdgeService:
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self.config = context.settings.section(self.name, AvEdgeConfig)
-        self.ready = False
+        self._serving = False
         self._draining = False
-        self._worker: Worker | None = None
+        self._relays: Relays | None = None
         self._sockets: list[BoundSocket] = []
         self._advertised: dict[str, str] = {}
         self._rung = ""
@@ -53,7 +55,7 @@ class AvEdgeService:
 
     def register(self) -> None:
         """Puts the gRPC surface up."""
-        surface = RelaySurface(lambda: self.worker, self.status, self._context.clock)
+        surface = RelaySurface(lambda: self.relays, self.status, self._context.clock)
         self._context.rpc.add_service(add_RelayServicer_to_server, surface, "parley.avedge.v1.Relay")
         keys, credentials = keys_of(self.config, self._context.master_key), self.config.credentials
         issuer = Issuer(
@@ -72,10 +74,15 @@ class AvEdgeService:
         return Reach(self.config.host_name or (hosts[0] if hosts else ""), **ports)
 
     @property
-    def worker(self) -> Worker:
+    def relays(self) -> Relays:
         """What relays; only after the start."""
-        assert self._worker is not None
-        return self._worker
+        assert self._relays is not None
+        return self._relays
+
+    @property
+    def ready(self) -> bool:
+        """See `parley.platform.lifecycle.Service`."""
+        return self._serving and self.relays.ready
 
     async def start(self) -> None:
         """Opens the ports. Raises OSError when one is taken."""
@@ -83,26 +90,38 @@ class AvEdgeService:
         listen = config.listen or [context.platform.bind]
         local = relay_hosts(config.relay.hosts, listen)
         self._advertised, self._rung = await advertised_hosts(config.advertised, local)
-        self._sockets = open_sockets(config, listen)
         self._publisher = FactPublisher(context.events, LOST_FACTS)
         facts = Facts(self._edge_uid, self._publisher, context.clock)
         names = [config.host_name, *self._advertised.values(), *listen]
         settings = WorkerSettings(
-            0, 1, config, self._advertised, keys_of(config, context.master_key),
+            0, max(1, config.workers), config, self._advertised, keys_of(config, context.master_key),
             certificate_files(config, context.platform.data_folder, names), may_reach_loopback(config, listen),
         )  # fmt: skip
-        self._worker = Worker(settings, lambda report: facts.report(0, report), context.clock, context.tracer)
-        self._worker.start(self._sockets)
+        await self._open(settings, facts, listen)
         context.tasks.spawn("relay facts", self._publisher.run())
         if config.advertised.self_test:
             self._self_test = SelfTest(self._sockets, self._advertised, settings.keys.secret, context.clock)
             context.tasks.once("relay self-test", self._self_test.run())
-        self.ready = True
+        self._serving = True
         logger.info(
             "relaying for clients on %s, known as %s (%s)",
             ", ".join(f"{bound.kind.upper()} {bound.local}" for bound in self._sockets),
             ", ".join(self._advertised.values()), self._rung,
         )  # fmt: skip
+
+    async def _open(self, settings: WorkerSettings, facts: Facts, listen: list[str]) -> None:
+        context, config = self._context, self.config
+        if config.workers:
+            groups = open_groups(config, listen, config.workers)
+            self._sockets = groups[0]
+            supervisor = Supervisor(settings, context.platform, facts, context.tasks, context.clock)
+            await supervisor.start(groups)
+            self._relays = supervisor
+        else:
+            self._sockets = open_sockets(config, listen)
+            worker = Worker(settings, lambda report: facts.report(0, report), context.clock, context.tracer)
+            worker.start(self._sockets)
+            self._relays = OwnProcess(worker)
 
     def status(self) -> relay_pb2.GetStatusResponse:
         """Where it listens and how it is reached."""
@@ -113,29 +132,30 @@ class AvEdgeService:
             ],
             advertised=list(self._advertised.values()), advertised_from=self._rung,
             self_tests=self._self_test.outcomes if self._self_test is not None else [],
-            workers=1, draining=self._draining, realm=self.config.credentials.realm, plane=self.worker.plane.name,
+            workers=self.relays.workers, draining=self._draining, realm=self.config.credentials.realm,
+            plane=self.relays.plane,
         )  # fmt: skip
 
     async def drain(self, seconds: float) -> None:
         """Takes no new allocations and waits for those there are; sends clients elsewhere when another edge is known."""
-        self.ready = False
+        self._serving = False
         self._draining = True
-        self.worker.drain(alternates_of(self.config))
+        self.relays.drain(alternates_of(self.config))
         deadline = asyncio.get_running_loop().time() + min(seconds, self.config.drain_seconds)
-        while self._draining and self.worker.allocations and asyncio.get_running_loop().time() < deadline:
+        while self._draining and self.relays.allocations and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(_LOOK_S)
 
     def cancel_drain(self) -> None:
         """Takes new allocations again."""
         self._draining = False
-        self.worker.resume()
-        self.ready = True
+        self.relays.resume()
+        self._serving = True
 
     async def stop(self) -> None:
         """Ends all allocations and closes all ports."""
-        self.ready = False
-        if self._worker is not None:
-            await self._worker.stop()
+        self._serving = False
+        if self._relays is not None:
+            await self._relays.stop()
             await self._publisher.flush(2.0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from parley.platform.clock import Clock
 from parley.proto.avedge.v1 import relay_pb2 as pb
 from parley.proto.avedge.v1.relay_pb2_grpc import RelayServicer
-from services.avedge.worker import Worker
+from services.avedge.relays import Relays
 
 _USUAL = 1_000
 _MOST = 10_000
@@ -17,17 +17,17 @@ _MOST = 10_000
 class RelaySurface(RelayServicer):
     """What the relay says of itself."""
 
-    def __init__(self, worker: Callable[[], Worker], status: Callable[[], pb.GetStatusResponse], clock: Clock) -> None:
-        self._worker = worker
+    def __init__(self, relays: Callable[[], Relays], status: Callable[[], pb.GetStatusResponse], clock: Clock) -> None:
+        self._relays = relays
         self._status = status
         self._clock = clock
 
     async def ListAllocations(self, request: pb.ListAllocationsRequest, context: Any) -> pb.ListAllocationsResponse:
         """The allocations, oldest first."""
-        worker = self._worker()
-        listing = worker.listing(min(request.limit or _USUAL, _MOST))
+        relays = self._relays()
+        listing = await relays.listing(min(request.limit or _USUAL, _MOST))
         return pb.ListAllocationsResponse(
-            allocations=listing, total=worker.allocations, now_ms=round(self._clock.wall() * 1000)
+            allocations=listing, total=relays.allocations, now_ms=round(self._clock.wall() * 1000)
         )
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Any) -> pb.GetStatusResponse:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from parley.stun.addresses import Address
@@ -42,6 +43,40 @@ def open_sockets(config: AvEdgeConfig, hosts: list[str]) -> list[BoundSocket]:
             bound.socket.close()
         raise
     return opened
+
+
+def open_groups(config: AvEdgeConfig, hosts: list[str], workers: int) -> list[list[BoundSocket]]:
+    """Like `open_sockets` for several workers: for each a socket on every port, among which the kernel deals out clients.
+
+    Raises OSError that names the port.
+    """
+    first = open_sockets(config, hosts)  # alone at first, as two edges that share ports would take each other's clients
+    for bound in first:
+        bound.socket.close()
+    groups: list[list[BoundSocket]] = []
+    try:
+        for _ in range(workers):
+            group: list[BoundSocket] = []
+            groups.append(group)
+            for bound in first:
+                group.append(replace(bound, socket=_share(bound, config.limits.receive_buffer_bytes)))
+    except OSError:
+        for bound in (bound for group in groups for bound in group):
+            bound.socket.close()
+        raise
+    # What came before the last was bound may belong to another worker than the one that would read it.
+    for bound in (bound for group in groups for bound in group if bound.kind == "udp"):
+        with contextlib.suppress(OSError):
+            while True:
+                bound.socket.recv(1)
+    return groups
+
+
+def _share(bound: BoundSocket, buffer: int) -> socket.socket:
+    host, port = bound.local
+    if bound.kind == "udp":
+        return open_udp(host, port, buffer=buffer, reuse_port=True)
+    return open_tcp(host, port, reuse_port=True)
 
 
 def _open(name: str, kind: str, host: str, port: int, buffer: int) -> BoundSocket:

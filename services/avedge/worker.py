@@ -115,7 +115,7 @@ class Worker:
         self._table = AllocationTable(quotas, self.plane, self._watch)
         turn_config = TurnConfig(
             config.credentials.realm, settings.keys.nonce, families=self._ports.families, peers=self._peers,
-            worker=settings.number, discovery=discovery_of(config), software="Parley",
+            tcp=settings.workers == 1, worker=settings.number, discovery=discovery_of(config), software="Parley",
         )  # fmt: skip
         challenges = RateLimiter(limits.challenges_per_second, limits.challenge_burst)
         self._server = TurnServer(

@@ -25,19 +25,51 @@ _sym_db = _symbol_database.Default()
 from parley.proto.avedge.v1 import relay_pb2 as parley_dot_avedge_dot_v1_dot_relay__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dparley/avedge/v1/worker.proto\x12\x10parley.avedge.v1\x1a\x1cparley/avedge/v1/relay.proto\"\xa3\x01\n\x0cWorkerReport\x12\x33\n\x06opened\x18\x01 \x01(\x0b\x32!.parley.avedge.v1.AllocationStateH\x00\x12(\n\x05\x65nded\x18\x02 \x01(\x0b\x32\x17.parley.avedge.v1.EndedH\x00\x12*\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x18.parley.avedge.v1.CountsH\x00\x42\x08\n\x06report\"N\n\x05\x45nded\x12\x35\n\nallocation\x18\x01 \x01(\x0b\x32!.parley.avedge.v1.AllocationState\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xc2\x01\n\x06\x43ounts\x12\x32\n\x08refusals\x18\x01 \x03(\x0b\x32 .parley.avedge.v1.Counts.Refusal\x12\x11\n\trefreshed\x18\x02 \x01(\x04\x12\x13\n\x0b\x61llocations\x18\x03 \x01(\r\x12\x13\n\x0b\x63onnections\x18\x04 \x01(\r\x1aG\n\x07Refusal\x12\x0f\n\x07\x64ialect\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\r\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dparley/avedge/v1/worker.proto\x12\x10parley.avedge.v1\x1a\x1cparley/avedge/v1/relay.proto\"\xab\x02\n\x0cWorkerReport\x12\x33\n\x06opened\x18\x01 \x01(\x0b\x32!.parley.avedge.v1.AllocationStateH\x00\x12(\n\x05\x65nded\x18\x02 \x01(\x0b\x32\x17.parley.avedge.v1.EndedH\x00\x12*\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x18.parley.avedge.v1.CountsH\x00\x12,\n\x07started\x18\x04 \x01(\x0b\x32\x19.parley.avedge.v1.StartedH\x00\x12*\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x18.parley.avedge.v1.FailedH\x00\x12,\n\x07listing\x18\x06 \x01(\x0b\x32\x19.parley.avedge.v1.ListingH\x00\x42\x08\n\x06report\"\xf9\x02\n\rWorkerCommand\x12(\n\x05setup\x18\x01 \x01(\x0b\x32\x17.parley.avedge.v1.SetupH\x00\x12\x36\n\x05\x64rain\x18\x02 \x01(\x0b\x32%.parley.avedge.v1.WorkerCommand.DrainH\x00\x12\x38\n\x06resume\x18\x03 \x01(\x0b\x32&.parley.avedge.v1.WorkerCommand.ResumeH\x00\x12\x34\n\x04list\x18\x04 \x01(\x0b\x32$.parley.avedge.v1.WorkerCommand.ListH\x00\x12\x34\n\x04stop\x18\x05 \x01(\x0b\x32$.parley.avedge.v1.WorkerCommand.StopH\x00\x1a\x1b\n\x05\x44rain\x12\x12\n\nalternates\x18\x01 \x03(\t\x1a\x08\n\x06Resume\x1a&\n\x04List\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\r\n\x05limit\x18\x02 \x01(\r\x1a\x06\n\x04StopB\t\n\x07\x63ommand\"\xf6\x04\n\x05Setup\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07workers\x18\x02 \x01(\r\x12\x13\n\x0b\x63onfig_json\x18\x03 \x01(\t\x12<\n\x0brelay_hosts\x18\x04 \x03(\x0b\x32\'.parley.avedge.v1.Setup.RelayHostsEntry\x12*\n\x04keys\x18\x05 \x01(\x0b\x32\x1c.parley.avedge.v1.Setup.Keys\x12\x13\n\x0b\x63\x65rtificate\x18\x06 \x01(\t\x12\x0b\n\x03key\x18\x07 \x01(\t\x12\x10\n\x08loopback\x18\x08 \x01(\x08\x12\x33\n\tlisteners\x18\t \x03(\x0b\x32 .parley.avedge.v1.Setup.Listener\x12\x11\n\tlog_level\x18\n \x01(\t\x12\x12\n\nlog_format\x18\x0b \x01(\t\x12\x15\n\rotlp_endpoint\x18\x0c \x01(\t\x12\x13\n\x0btrace_ratio\x18\r \x01(\x01\x1a\x42\n\x08Listener\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x1a\x99\x01\n\x04Keys\x12\r\n\x05nonce\x18\x01 \x01(\x0c\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\x12\x36\n\x05users\x18\x03 \x03(\x0b\x32\'.parley.avedge.v1.Setup.Keys.UsersEntry\x12\x0c\n\x04mras\x18\x04 \x01(\x0c\x1a,\n\nUsersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x31\n\x0fRelayHostsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x18\n\x07Started\x12\r\n\x05plane\x18\x01 \x01(\t\"\x19\n\x06\x46\x61iled\x12\x0f\n\x07problem\x18\x01 \x01(\t\"`\n\x07Listing\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x36\n\x0b\x61llocations\x18\x02 \x03(\x0b\x32!.parley.avedge.v1.AllocationState\x12\x0c\n\x04last\x18\x03 \x01(\x08\"N\n\x05\x45nded\x12\x35\n\nallocation\x18\x01 \x01(\x0b\x32!.parley.avedge.v1.AllocationState\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xab\x02\n\x06\x43ounts\x12\x32\n\x08refusals\x18\x01 \x03(\x0b\x32 .parley.avedge.v1.Counts.Refusal\x12\x11\n\trefreshed\x18\x02 \x01(\x04\x12\x13\n\x0b\x61llocations\x18\x03 \x01(\r\x12\x13\n\x0b\x63onnections\x18\x04 \x01(\r\x12\x30\n\x07metrics\x18\x05 \x03(\x0b\x32\x1f.parley.avedge.v1.Counts.Metric\x1aG\n\x07Refusal\x12\x0f\n\x07\x64ialect\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\r\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x1a\x35\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.proto.avedge.v1.worker_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SETUP_KEYS_USERSENTRY']._loaded_options = None
+  _globals['_SETUP_KEYS_USERSENTRY']._serialized_options = b'8\001'
+  _globals['_SETUP_RELAYHOSTSENTRY']._loaded_options = None
+  _globals['_SETUP_RELAYHOSTSENTRY']._serialized_options = b'8\001'
   _globals['_WORKERREPORT']._serialized_start=82
-  _globals['_WORKERREPORT']._serialized_end=245
-  _globals['_ENDED']._serialized_start=247
-  _globals['_ENDED']._serialized_end=325
-  _globals['_COUNTS']._serialized_start=328
-  _globals['_COUNTS']._serialized_end=522
-  _globals['_COUNTS_REFUSAL']._serialized_start=451
-  _globals['_COUNTS_REFUSAL']._serialized_end=522
+  _globals['_WORKERREPORT']._serialized_end=381
+  _globals['_WORKERCOMMAND']._serialized_start=384
+  _globals['_WORKERCOMMAND']._serialized_end=761
+  _globals['_WORKERCOMMAND_DRAIN']._serialized_start=665
+  _globals['_WORKERCOMMAND_DRAIN']._serialized_end=692
+  _globals['_WORKERCOMMAND_RESUME']._serialized_start=694
+  _globals['_WORKERCOMMAND_RESUME']._serialized_end=702
+  _globals['_WORKERCOMMAND_LIST']._serialized_start=704
+  _globals['_WORKERCOMMAND_LIST']._serialized_end=742
+  _globals['_WORKERCOMMAND_STOP']._serialized_start=744
+  _globals['_WORKERCOMMAND_STOP']._serialized_end=750
+  _globals['_SETUP']._serialized_start=764
+  _globals['_SETUP']._serialized_end=1394
+  _globals['_SETUP_LISTENER']._serialized_start=1121
+  _globals['_SETUP_LISTENER']._serialized_end=1187
+  _globals['_SETUP_KEYS']._serialized_start=1190
+  _globals['_SETUP_KEYS']._serialized_end=1343
+  _globals['_SETUP_KEYS_USERSENTRY']._serialized_start=1299
+  _globals['_SETUP_KEYS_USERSENTRY']._serialized_end=1343
+  _globals['_SETUP_RELAYHOSTSENTRY']._serialized_start=1345
+  _globals['_SETUP_RELAYHOSTSENTRY']._serialized_end=1394
+  _globals['_STARTED']._serialized_start=1396
+  _globals['_STARTED']._serialized_end=1420
+  _globals['_FAILED']._serialized_start=1422
+  _globals['_FAILED']._serialized_end=1447
+  _globals['_LISTING']._serialized_start=1449
+  _globals['_LISTING']._serialized_end=1545
+  _globals['_ENDED']._serialized_start=1547
+  _globals['_ENDED']._serialized_end=1625
+  _globals['_COUNTS']._serialized_start=1628
+  _globals['_COUNTS']._serialized_end=1927
+  _globals['_COUNTS_REFUSAL']._serialized_start=1801
+  _globals['_COUNTS_REFUSAL']._serialized_end=1872
+  _globals['_COUNTS_METRIC']._serialized_start=1874
+  _globals['_COUNTS_METRIC']._serialized_end=1927
 # @@protoc_insertion_point(module_scope)

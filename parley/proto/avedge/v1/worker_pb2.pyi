@@ -28,28 +28,378 @@ class WorkerReport(_message.Message):
     OPENED_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    LISTING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> _relay_pb2.AllocationState: ...
     @_builtins.property
     def ended(self) -> Global___Ended: ...
     @_builtins.property
     def counts(self) -> Global___Counts: ...
+    @_builtins.property
+    def started(self) -> Global___Started:
+        """Of workers that are processes of their own:"""
+
+    @_builtins.property
+    def failed(self) -> Global___Failed: ...
+    @_builtins.property
+    def listing(self) -> Global___Listing: ...
     def __init__(
         self,
         *,
         opened: _relay_pb2.AllocationState | None = ...,
         ended: Global___Ended | None = ...,
         counts: Global___Counts | None = ...,
+        started: Global___Started | None = ...,
+        failed: Global___Failed | None = ...,
+        listing: Global___Listing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "ended", b"ended", "opened", b"opened", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "ended", b"ended", "failed", b"failed", "listing", b"listing", "opened", b"opened", "report", b"report", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "ended", b"ended", "opened", b"opened", "report", b"report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "ended", b"ended", "failed", b"failed", "listing", b"listing", "opened", b"opened", "report", b"report", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["opened", "ended", "counts"]  # noqa: Y015
+    _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["opened", "ended", "counts", "started", "failed", "listing"]  # noqa: Y015
     _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_report) -> _WhichOneofReturnType_report | None: ...
 
 Global___WorkerReport: _TypeAlias = WorkerReport  # noqa: Y015
+
+@_typing.final
+class WorkerCommand(_message.Message):
+    """What a worker process is told. The first is its setup."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Drain(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ALTERNATES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def alternates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Hosts of other edges, at most one of each family; none: clients are refused."""
+
+        def __init__(
+            self,
+            *,
+            alternates: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["alternates", b"alternates"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Resume(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class List(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        REQUEST_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        request: _builtins.int
+        limit: _builtins.int
+        def __init__(
+            self,
+            *,
+            request: _builtins.int = ...,
+            limit: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "request", b"request"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Stop(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SETUP_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def setup(self) -> Global___Setup: ...
+    @_builtins.property
+    def drain(self) -> Global___WorkerCommand.Drain: ...
+    @_builtins.property
+    def resume(self) -> Global___WorkerCommand.Resume: ...
+    @_builtins.property
+    def list(self) -> Global___WorkerCommand.List: ...
+    @_builtins.property
+    def stop(self) -> Global___WorkerCommand.Stop: ...
+    def __init__(
+        self,
+        *,
+        setup: Global___Setup | None = ...,
+        drain: Global___WorkerCommand.Drain | None = ...,
+        resume: Global___WorkerCommand.Resume | None = ...,
+        list: Global___WorkerCommand.List | None = ...,
+        stop: Global___WorkerCommand.Stop | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "drain", b"drain", "list", b"list", "resume", b"resume", "setup", b"setup", "stop", b"stop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "drain", b"drain", "list", b"list", "resume", b"resume", "setup", b"setup", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["setup", "drain", "resume", "list", "stop"]  # noqa: Y015
+    _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
+
+Global___WorkerCommand: _TypeAlias = WorkerCommand  # noqa: Y015
+
+@_typing.final
+class Setup(_message.Message):
+    """What a worker is made with. The descriptors of its sockets come with it, in the order of `listeners`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Listener(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        KIND_FIELD_NUMBER: _builtins.int
+        HOST_FIELD_NUMBER: _builtins.int
+        PORT_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """Of its setting."""
+        kind: _builtins.str
+        """"udp" or "tcp"."""
+        host: _builtins.str
+        port: _builtins.int
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            kind: _builtins.str = ...,
+            host: _builtins.str = ...,
+            port: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "kind", b"kind", "name", b"name", "port", b"port"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Keys(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class UsersEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        NONCE_FIELD_NUMBER: _builtins.int
+        SECRET_FIELD_NUMBER: _builtins.int
+        USERS_FIELD_NUMBER: _builtins.int
+        MRAS_FIELD_NUMBER: _builtins.int
+        nonce: _builtins.bytes
+        secret: _builtins.bytes
+        mras: _builtins.bytes
+        @_builtins.property
+        def users(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+        def __init__(
+            self,
+            *,
+            nonce: _builtins.bytes = ...,
+            secret: _builtins.bytes = ...,
+            users: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+            mras: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["mras", b"mras", "nonce", b"nonce", "secret", b"secret", "users", b"users"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class RelayHostsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    CONFIG_JSON_FIELD_NUMBER: _builtins.int
+    RELAY_HOSTS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    LOOPBACK_FIELD_NUMBER: _builtins.int
+    LISTENERS_FIELD_NUMBER: _builtins.int
+    LOG_LEVEL_FIELD_NUMBER: _builtins.int
+    LOG_FORMAT_FIELD_NUMBER: _builtins.int
+    OTLP_ENDPOINT_FIELD_NUMBER: _builtins.int
+    TRACE_RATIO_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    workers: _builtins.int
+    config_json: _builtins.str
+    """The section of the configuration, without its secrets."""
+    certificate: _builtins.str
+    """Paths of PEM files."""
+    key: _builtins.str
+    loopback: _builtins.bool
+    log_level: _builtins.str
+    log_format: _builtins.str
+    otlp_endpoint: _builtins.str
+    """Where traces go; empty: nowhere."""
+    trace_ratio: _builtins.float
+    @_builtins.property
+    def relay_hosts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Advertised addresses by bound ones."""
+
+    @_builtins.property
+    def keys(self) -> Global___Setup.Keys: ...
+    @_builtins.property
+    def listeners(self) -> _containers.RepeatedCompositeFieldContainer[Global___Setup.Listener]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        workers: _builtins.int = ...,
+        config_json: _builtins.str = ...,
+        relay_hosts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        keys: Global___Setup.Keys | None = ...,
+        certificate: _builtins.str = ...,
+        key: _builtins.str = ...,
+        loopback: _builtins.bool = ...,
+        listeners: _abc.Iterable[Global___Setup.Listener] | None = ...,
+        log_level: _builtins.str = ...,
+        log_format: _builtins.str = ...,
+        otlp_endpoint: _builtins.str = ...,
+        trace_ratio: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "config_json", b"config_json", "key", b"key", "keys", b"keys", "listeners", b"listeners", "log_format", b"log_format", "log_level", b"log_level", "loopback", b"loopback", "number", b"number", "otlp_endpoint", b"otlp_endpoint", "relay_hosts", b"relay_hosts", "trace_ratio", b"trace_ratio", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Setup: _TypeAlias = Setup  # noqa: Y015
+
+@_typing.final
+class Started(_message.Message):
+    """It serves its sockets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANE_FIELD_NUMBER: _builtins.int
+    plane: _builtins.str
+    def __init__(
+        self,
+        *,
+        plane: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plane", b"plane"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Started: _TypeAlias = Started  # noqa: Y015
+
+@_typing.final
+class Failed(_message.Message):
+    """It cannot; it ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    problem: _builtins.str
+    def __init__(
+        self,
+        *,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Failed: _TypeAlias = Failed  # noqa: Y015
+
+@_typing.final
+class Listing(_message.Message):
+    """A part of the answer to a List."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    ALLOCATIONS_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    request: _builtins.int
+    last: _builtins.bool
+    @_builtins.property
+    def allocations(self) -> _containers.RepeatedCompositeFieldContainer[_relay_pb2.AllocationState]: ...
+    def __init__(
+        self,
+        *,
+        request: _builtins.int = ...,
+        allocations: _abc.Iterable[_relay_pb2.AllocationState] | None = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "last", b"last", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Listing: _TypeAlias = Listing  # noqa: Y015
 
 @_typing.final
 class Ended(_message.Message):
@@ -106,16 +456,47 @@ class Counts(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Metric(_message.Message):
+        """One of the metrics that are counted by labels."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        LABELS_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        count: _builtins.int
+        @_builtins.property
+        def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            labels: _abc.Iterable[_builtins.str] | None = ...,
+            count: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "labels", b"labels", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REFUSALS_FIELD_NUMBER: _builtins.int
     REFRESHED_FIELD_NUMBER: _builtins.int
     ALLOCATIONS_FIELD_NUMBER: _builtins.int
     CONNECTIONS_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
     refreshed: _builtins.int
     allocations: _builtins.int
     """As they are now."""
     connections: _builtins.int
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Counts.Refusal]: ...
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___Counts.Metric]:
+        """Of a process of its own, whose metrics nobody else asks for."""
+
     def __init__(
         self,
         *,
@@ -123,10 +504,11 @@ class Counts(_message.Message):
         refreshed: _builtins.int = ...,
         allocations: _builtins.int = ...,
         connections: _builtins.int = ...,
+        metrics: _abc.Iterable[Global___Counts.Metric] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "connections", b"connections", "refreshed", b"refreshed", "refusals", b"refusals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "connections", b"connections", "metrics", b"metrics", "refreshed", b"refreshed", "refusals", b"refusals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
