@@ -115,20 +115,20 @@ def try_relay(
     context: typer.Context,
     host: Annotated[str, typer.Argument(help="Name or address of the relay; the running one's unless given.")] = "",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for UDP and TCP.")] = 3478,
-    tls_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for TLS.")] = 5349,
+    tls_port: Annotated[int, typer.Option(min=1, max=65535, help="Port for TLS and DTLS.")] = 5349,
     user: Annotated[str, typer.Option(help="User name; without one the running Parley issues credentials.")] = "",
     password: Annotated[str, typer.Option(help="Password of that user name.", envvar="TURN_PASSWORD")] = "",
     packets: Annotated[int, typer.Option(min=1, max=10_000, help="Packets through the relay over each transport.")] = 50,
     ca: Annotated[Path | None, typer.Option(help="PEM file of the CA to trust, besides the system's.")] = None,
 ) -> None:
-    """Try the relay as a client would: addresses, allocations, packets there and back over UDP, TCP and TLS.
+    """Try the relay as a client would: addresses, allocations, packets there and back over UDP, TCP, TLS and DTLS.
 
-    Best run from where the users are. DTLS and MS-TURN are not tried. Of the running relay it shows, too, whether that
+    Best run from where the users are. MS-TURN is not tried. Of the running relay it shows, too, whether that
     reached itself after its start.
     """
     options: Options = context.obj
     itself: list[Trial] = []
-    places = {Transport.UDP: port, Transport.TCP: port, Transport.TLS: tls_port}
+    places = {Transport.UDP: port, Transport.TCP: port, Transport.TLS: tls_port, Transport.DTLS: tls_port}
     if not host:
         status = call(options, _status)
         if not status.advertised:
@@ -139,7 +139,10 @@ def try_relay(
             for test in status.self_tests
         ]
         udp, tcp = ([item.port for item in status.listeners if item.kind == kind] for kind in ("udp", "tcp"))
-        places = {Transport.UDP: [*udp, 0][0], Transport.TCP: [*tcp, 0][0], Transport.TLS: [0, *tcp][-1]}
+        places = {
+            Transport.UDP: [*udp, 0][0], Transport.TCP: [*tcp, 0][0], Transport.TLS: [0, *tcp][-1],
+            Transport.DTLS: [0, *udp][-1],
+        }  # fmt: skip
     if not user:
         servers = call(options, lambda rpc, target: _issue(rpc, target, "edge-test", 600)).ice_servers
         user, password = next(((item.username, item.credential) for item in servers if item.username), ("", ""))
@@ -194,7 +197,7 @@ async def _try_all(
         except ProbeError as error:
             trials.append(Trial(str(transport), str(server), str(error)))
         except ssl.SSLError as error:
-            trials.append(Trial(str(transport), str(server), f"TLS failed: {error.reason or error}"))
+            trials.append(Trial(str(transport), str(server), f"TLS failed: {getattr(error, 'reason', None) or error}"))
         except (OSError, TimeoutError) as error:
             trials.append(Trial(str(transport), str(server), _reason(error)))
     return trials

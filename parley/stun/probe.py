@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 from parley.stun.addresses import Address
 from parley.stun.codes import ErrorCode
+from parley.stun.dtls import DtlsLink
 from parley.stun.errors import StunError, StunParseError
 from parley.stun.framing import StreamFramer
 from parley.stun.turn.allocations import Transport
@@ -89,7 +90,7 @@ class Probe:
 
     def __init__(self, transport: Transport) -> None:
         self._stream = transport.is_stream
-        self._link = _Link(self._received, self._lost)
+        self._link: _Link | DtlsLink = _Link(self._received, self._lost)
         self._loop = asyncio.get_running_loop()
         self._core = TurnClient(Session(), stream=self._stream)
         self._timer: asyncio.TimerHandle | None = None
@@ -105,17 +106,24 @@ class Probe:
         cls, server: Address, transport: Transport = Transport.UDP, *, tls: ssl.SSLContext | None = None, name: str = "",
         local: str | None = None,
     ) -> AsyncIterator[Probe]:  # fmt: skip
-        """A probe over UDP, TCP or TLS. ``name``: that the certificate must have; ``local``: the address it sends from.
-
-        Raises OSError, ValueError for DTLS.
-        """
-        if transport is Transport.DTLS:
-            raise ValueError("a probe does not speak DTLS")
+        """A probe. ``name``: that the certificate must have; ``local``: the address it sends from. Raises OSError."""
         probe = cls(transport)
         loop, source = asyncio.get_running_loop(), (local, 0) if local is not None else None
-        if transport is Transport.UDP:
+        if transport is Transport.DTLS:
+            link = DtlsLink(probe._received, probe._lost, tls or ssl.create_default_context(), name or server.host)
+            probe._link = link
+            await loop.create_datagram_endpoint(lambda: link, local_addr=source, remote_addr=(server.host, server.port))
+            try:
+                async with asyncio.timeout(_CONNECT_S):
+                    await link.established
+            except BaseException:
+                link.close()
+                raise
+        elif transport is Transport.UDP:
             await loop.create_datagram_endpoint(
-                lambda: probe._link, local_addr=source, remote_addr=(server.host, server.port)
+                lambda: cast(asyncio.DatagramProtocol, probe._link),
+                local_addr=source,
+                remote_addr=(server.host, server.port),
             )
         else:
             context = (tls or ssl.create_default_context()) if transport is Transport.TLS else None
@@ -164,6 +172,7 @@ class Probe:
 
     def pause(self) -> None:
         """Reads no more from a stream."""
+        assert isinstance(self._link, _Link)
         self._link.pause()
 
     async def release(self) -> None:

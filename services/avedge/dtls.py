@@ -17,16 +17,16 @@ from typing import Final, Protocol
 from OpenSSL import SSL
 
 from parley.platform.tls import CertificateFiles
+from parley.stun.dtls import MTU, datagrams_of, output_of
 from services.avedge.metrics import DROPPED, HANDSHAKES
 
 logger = logging.getLogger(__name__)
 
-_MTU: Final = 1200
-_RECORD_HEAD: Final = 13
 _COOKIE_BYTES: Final = 16
 _READ: Final = 65_536
 
 _dropped_full = DROPPED.labels("dtls_full")
+_dropped_garbage = DROPPED.labels("dtls_garbage")
 _done, _failed = HANDSHAKES.labels("dtls", "ok"), HANDSHAKES.labels("dtls", "failed")
 
 
@@ -102,7 +102,7 @@ class DtlsSession:
             pass  # a handshake that never came to its end
 
     def _flush(self) -> None:
-        for datagram in _datagrams(_output(self._connection)):
+        for datagram in datagrams_of(output_of(self._connection)):
             self._server.send(datagram, self.client)
 
     def _arm(self) -> None:
@@ -169,7 +169,10 @@ class DtlsServer:
             connection.bio_write(data)
             connection.DTLSv1_listen()
         except SSL.WantReadError:
-            for datagram in _datagrams(_output(connection)):
+            replies = datagrams_of(output_of(connection))
+            if not replies:  # OpenSSL answers whatever may become a handshake
+                _dropped_garbage.inc()
+            for datagram in replies:
                 self.send(datagram, client)
             return
         except (SSL.Error, ValueError):
@@ -208,7 +211,7 @@ class DtlsServer:
     def _fresh(self) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
         connection.set_accept_state()
-        connection.set_ciphertext_mtu(_MTU)
+        connection.set_ciphertext_mtu(MTU)
         return connection
 
     def _use_cookies(self, context: SSL.Context) -> None:
@@ -227,26 +230,3 @@ def _context(files: CertificateFiles) -> SSL.Context:
     context.use_privatekey_file(str(files.key))
     context.check_privatekey()
     return context
-
-
-def _output(connection: SSL.Connection) -> bytes:
-    """What OpenSSL wants sent."""
-    try:
-        return connection.bio_read(_READ)
-    except SSL.WantReadError:
-        return b""
-
-
-def _datagrams(data: bytes) -> list[bytes]:
-    """Whole records, as many in one datagram as fit."""
-    result: list[bytes] = []
-    start = offset = 0
-    while offset + _RECORD_HEAD <= len(data):
-        end = offset + _RECORD_HEAD + int.from_bytes(data[offset + 11 : offset + 13], "big")
-        if end - start > _MTU and offset > start:
-            result.append(data[start:offset])
-            start = offset
-        offset = end
-    if start < len(data):
-        result.append(data[start:])
-    return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from parley.stun.addresses import Address
+from parley.stun.ms.pseudo_tls import client_hello
 from parley.stun.probe import Probe, ProbeError
 from parley.stun.turn.allocations import Transport
 from tests.support.edge import PASSWORD, USER, EdgeNode
@@ -27,7 +29,7 @@ async def edge(tmp_path: Path) -> AsyncIterator[EdgeNode]:
 
 
 def address(edge: EdgeNode, transport: Transport) -> Address:
-    port = {Transport.UDP: edge.udp, Transport.TCP: edge.tcp, Transport.TLS: edge.tls}[transport]
+    port = edge.udp if transport is Transport.UDP else edge.tcp if transport is Transport.TCP else edge.tls
     return Address("127.0.0.1", port)
 
 
@@ -56,7 +58,7 @@ async def came(received: list[bytes], count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP, Transport.TLS])
+@pytest.mark.parametrize("transport", list(Transport))
 async def test_two_relays_talk_over_channels(edge: EdgeNode, transport: Transport) -> None:
     received: list[bytes] = []
     async with (
@@ -78,6 +80,18 @@ async def test_two_relays_talk_over_channels(edge: EdgeNode, transport: Transpor
     assert await edge.metric("parley_relay_packets_total", direction="sent", transport=str(transport)) >= 51
 
 
+@pytest.mark.parametrize("transport", [Transport.TLS, Transport.DTLS])
+async def test_a_probe_knows_the_edge_by_its_certificate(edge: EdgeNode, transport: Transport) -> None:
+    with pytest.raises(ssl.SSLError, match=r"other\.example"):
+        async with Probe.open(address(edge, transport), transport, tls=trusting(edge), name="other.example"):
+            pass
+    with pytest.raises(ssl.SSLError, match="certificate"):
+        async with Probe.open(address(edge, transport), transport, name="localhost"):
+            pass
+    async with Probe.open(address(edge, transport), transport, tls=trusting(edge), name="localhost") as probe:
+        await probe.binding()
+
+
 async def test_it_reaches_itself_and_says_so(edge: EdgeNode) -> None:
     async with asyncio.timeout(10):
         while not await edge.metric("parley_relay_self_test", host="127.0.0.1"):
@@ -92,15 +106,24 @@ async def test_garbage_harms_nobody(edge: EdgeNode) -> None:
             sock.sendto(
                 b"\x00\x03" + size.to_bytes(2, "big") + b"\x21\x12\xa4\x42" + chance.randbytes(size), ("127.0.0.1", edge.udp)
             )
-            sock.sendto(b"\x16\xfe\xfd" + chance.randbytes(size), ("127.0.0.1", edge.udp))
+            sock.sendto(b"\x16\xfe\xfd" + chance.randbytes(size), ("127.0.0.1", edge.tls))
+    hello = client_hello(bytes(32))
+    heads = (
+        b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x20" + chance.randbytes(80), chance.randbytes(64), hello[:20],
+        hello[:-1], hello + b"\x02\x00\xff\xff" + bytes(65_535), hello + b"\x03\x00\xff\xff" + bytes(70_000),
+        b"\x02\x00\xff\xff" + bytes(65_535), b"\x40\x00\xff\xff" + bytes(70_000), b"\x02\x00\x00\x00" * 5_000,
+    )  # fmt: skip
     for port in (edge.tcp, edge.tls):
-        for head in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x20" + chance.randbytes(80), chance.randbytes(64)):
-            with socket.create_connection(("127.0.0.1", port)) as stream:
+        for head in heads:
+            with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)) as stream:
                 stream.sendall(head)
-    async with Probe.open(address(edge, Transport.UDP)) as probe:
-        await probe.allocate(USER, PASSWORD)
-        await probe.release()
-    assert await edge.metric("parley_relay_dropped_total") > 100
+    for transport in Transport:
+        async with Probe.open(address(edge, transport), transport, tls=trusting(edge)) as probe:
+            await probe.allocate(USER, PASSWORD)
+            await probe.release()
+    assert await edge.metric("parley_relay_dropped_total", cause="garbage") > 100
+    assert await edge.metric("parley_relay_dropped_total", cause="dtls_garbage") > 300
+    assert await edge.metric("parley_relay_dropped_total", cause="broken_stream") > 0
     assert edge.exit_code is None
     assert "Traceback" not in edge.log()
 

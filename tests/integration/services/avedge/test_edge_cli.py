@@ -32,7 +32,7 @@ async def test_the_running_relay_is_tried_over_every_transport(edge: EdgeNode) -
     done = await edge.parley("--json", "edge", "test", "--packets", "10")
     assert done.returncode == 0, done.stdout + done.stderr
     trials = {trial["transport"]: trial for trial in json.loads(done.stdout)}
-    assert set(trials) == {"udp", "tcp", "tls"}
+    assert set(trials) == {"udp", "tcp", "tls", "dtls"}
     for trial in trials.values():
         assert (trial["problem"], trial["sent"], trial["lost"]) == ("", 10, 0)
         assert 0 < trial["median_ms"] <= trial["worst_ms"] < 2_000

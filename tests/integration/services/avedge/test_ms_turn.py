@@ -127,7 +127,7 @@ async def test_the_end_of_a_connection_ends_its_allocation(edge: EdgeNode) -> No
 
 
 async def test_while_it_drains_clients_are_sent_to_another_edge(tmp_path: Path) -> None:
-    async with EdgeNode(tmp_path / "edge", alternate=["127.0.0.9:3478"]) as edge, client(edge) as old, client(edge) as new:
+    async with EdgeNode(tmp_path / "edge", alternate=["127.0.0.9"]) as edge, client(edge) as old, client(edge) as new:
         await old.allocate()
         edge.signal(signal.SIGTERM)
         async with asyncio.timeout(10):
