@@ -178,6 +178,7 @@ class TcpRelay:
         self._server: RelayServer | None = None
         self._lines: dict[PeerConnection, _Line] = {}
         self._paces: dict[Allocation, tuple[Pace, Pace]] = {}
+        self._listening: set[Relay] = set()
         self._accepting: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -200,14 +201,17 @@ class TcpRelay:
 
     def listen(self, allocation: Allocation, relay: Relay) -> None:
         """Begins to accept peers on a relay, whose socket listens."""
-        self._paces[allocation] = (Pace(allocation.rate), Pace(allocation.rate))
+        self._paces.setdefault(allocation, (Pace(allocation.rate), Pace(allocation.rate)))
+        self._listening.add(relay)
         self._loop.add_reader(relay.handle.fileno(), self._accept, allocation, relay)
 
     def ignore(self, allocation: Allocation, relay: Relay) -> None:
         """Accepts no more; the socket is closed next."""
         if relay.handle.fileno() >= 0:
             self._loop.remove_reader(relay.handle.fileno())
-        self._paces.pop(allocation, None)
+        self._listening.discard(relay)
+        if self._listening.isdisjoint(allocation.relays):
+            self._paces.pop(allocation, None)
 
     def send(self, flow: Flow, data: bytes) -> None:
         """Sends a control message to a client."""
@@ -283,11 +287,11 @@ class TcpRelay:
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = self._loop.create_task(self._take(allocation, sock, self._own.known_as(source)))
+            task = self._loop.create_task(self._take(allocation, relay, sock, self._own.known_as(source)))
             self._accepting.add(task)
             task.add_done_callback(self._accepting.discard)
 
-    async def _take(self, allocation: Allocation, sock: socket.socket, peer: Address) -> None:
+    async def _take(self, allocation: Allocation, relay: Relay, sock: socket.socket, peer: Address) -> None:
         """Asks what to do with a peer that has connected, once its connection can be joined to another."""
         taken: PeerConnection | None = None
 
@@ -301,7 +305,7 @@ class TcpRelay:
         except OSError:
             sock.close()
             return
-        if allocation in self._paces:
+        if relay in self._listening:
             taken = self.server.accepted(allocation, peer, self._clock())
         if taken is None:
             _dropped_peer.inc()

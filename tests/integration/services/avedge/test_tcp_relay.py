@@ -12,12 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from parley.stun.addresses import Address
+from parley.stun.addresses import Address, Family
 from parley.stun.framing import StreamFramer
 from parley.stun.turn.allocate import TCP
+from parley.stun.turn.allocations import Allocation, Dialect, Flow, Transport
 from parley.stun.turn.client import TurnClient
 from parley.stun.turn.events import Allocated, ClientEvent, Connected, ConnectionBound, Failed, Permitted, Released
+from parley.stun.turn.shell import PeerConnection
 from parley.stun.turn.transactions import Session
+from services.avedge.carriers import Carriers
+from services.avedge.planes.python import Own
+from services.avedge.ports import PortPool
+from services.avedge.tcp_relay import TcpRelay
 from tests.support.edge import PASSWORD, USER, EdgeNode
 from tests.support.ports import free_port
 
@@ -271,3 +277,41 @@ async def test_a_rate_holds_over_streams(tmp_path: Path) -> None:
         data.writer.write(LARGE[:600_000])
         assert await data.exactly(600_000) == LARGE[:600_000]
         assert time.monotonic() - began > 1.0
+
+
+class Hearing:
+    """Decides about connections: hears of peers, and takes none."""
+
+    def __init__(self) -> None:
+        self.peers: list[Address] = []
+
+    def accepted(self, allocation: Allocation, peer: Address, now: float) -> PeerConnection | None:
+        self.peers.append(peer)
+        return None
+
+    def dialled(self, connection: PeerConnection, connected: bool, now: float) -> None:
+        raise AssertionError("nothing was dialled")
+
+    def disconnected(self, connection: PeerConnection) -> None:
+        raise AssertionError("nothing was connected")
+
+
+async def test_one_relay_of_two_is_given_back_and_the_other_serves_on() -> None:
+    ports = PortPool({HOST: HOST, "::1": "::1"}, 49152, 65535)
+    relays = tuple(ports.open(family, stream=True) for family in Family)
+    hearing, tcp = Hearing(), TcpRelay(Carriers(), Own({}, range(1)), READ, time.monotonic)
+    tcp.serve(hearing)
+    flow = Flow(Transport.TCP, Address(HOST, 1), Address(HOST, 3478))
+    allocation = Allocation(1, flow, Dialect.TURN, USER, b"", relays, 0.0, 600.0)
+    for relay in relays:
+        tcp.listen(allocation, relay)
+    allocation.relays = relays[:1]
+    tcp.ignore(allocation, relays[1])
+    ports.close(relays[1])
+    reader, writer = await asyncio.open_connection(*relays[0].local)
+    assert await read_all(reader) == b""
+    assert hearing.peers == [Address(*writer.get_extra_info("sockname")[:2])]
+    writer.close()
+    tcp.ignore(allocation, relays[0])
+    ports.close(relays[0])
+    tcp.close()
