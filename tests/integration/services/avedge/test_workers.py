@@ -16,7 +16,8 @@ import pytest
 
 from parley.stun.addresses import Address
 from parley.stun.probe import Probe, ProbeError
-from tests.support.edge import PASSWORD, USER, EdgeNode
+from tests.support.edge import PASSWORD, USER, EdgeNode, run_program
+from tests.support.ports import free_port
 from tests.support.waiting import eventually, until
 
 CLIENTS = 24
@@ -134,8 +135,6 @@ async def test_a_worker_that_dies_takes_none_of_the_others_clients_along(edge: E
         assert await edge.metric("parley_relay_allocations") == len(survivors)
         await lost_and_found(edge, 1)
         await asyncio.gather(*(client.allocate(echo) for client in lost))
-        holders = await workers_by_relay(edge)
-        assert {holders[str(client.relayed)] for client in lost}.isdisjoint(left)
         for client in clients:
             client.sent.clear()
             client.echoes.clear()
@@ -191,8 +190,21 @@ async def test_a_drain_is_one_of_all_workers(tmp_path: Path, echo: Address) -> N
         assert not any(map(runs, pids))
 
 
-async def test_workers_end_with_the_service(tmp_path: Path) -> None:
+async def test_it_counts_as_one_has_its_ports_alone_and_ends_as_one(tmp_path: Path) -> None:
     async with two_workers(tmp_path) as edge:
+        for _ in range(50):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.sendto(b"\xff no message", ("127.0.0.1", edge.udp))
+
+        async def is_counted() -> bool:
+            return await edge.metric("parley_relay_dropped_total", cause="garbage") == 50
+
+        await eventually(is_counted)
+        ports = {"udp": edge.udp, "tcp": edge.tcp, "tls": -1, "dtls": -1}
+        other = EdgeNode(tmp_path / "other", workers=2, ports=ports)
+        with pytest.raises(AssertionError, match="another server may use the port"):
+            async with other:
+                pass
         pids = worker_pids(edge)
         assert len(pids) == 2
         assert all(map(runs, pids))
@@ -200,22 +212,29 @@ async def test_workers_end_with_the_service(tmp_path: Path) -> None:
         await until(lambda: not any(map(runs, pids)))
 
 
-async def test_what_workers_count_is_in_the_metrics_of_the_service(tmp_path: Path) -> None:
+@pytest.mark.turnutils
+async def test_the_client_of_coturn_loses_nothing(tmp_path: Path) -> None:
     async with two_workers(tmp_path) as edge:
-        for _ in range(50):
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-                sock.sendto(b"\xff no message", ("127.0.0.1", edge.udp))
-
-        async def look() -> bool:
-            return await edge.metric("parley_relay_dropped_total", cause="garbage") == 50
-
-        await eventually(look)
-
-
-async def test_two_edges_do_not_share_their_ports(tmp_path: Path) -> None:
-    async with two_workers(tmp_path) as edge:
-        ports = {"udp": edge.udp, "tcp": edge.tcp, "tls": -1, "dtls": -1}
-        other = EdgeNode(tmp_path / "other", workers=2, ports=ports)
-        with pytest.raises(AssertionError, match="another server may use the port"):
-            async with other:
-                pass
+        port = free_port()  # and the one after it, which is the peer's as well
+        peer = await asyncio.create_subprocess_exec(
+            "turnutils_peer", "-L", "127.0.0.1", "-p", str(port),
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            done = await asyncio.gather(
+                *(
+                    run_program(
+                        "turnutils_uclient", *options, "-s", "-c", "-e", "127.0.0.1", "-r", str(port), "-u", USER,
+                        "-w", PASSWORD, "-n", "3", "-m", "2", "-l", "170", "127.0.0.1",
+                    )
+                    for options in (["-p", str(edge.udp)], ["-t", "-p", str(edge.tcp)])
+                )
+            )  # fmt: skip
+            for code, output in done:
+                assert code == 0, output
+                assert "Total lost packets 0 " in output, output
+        finally:
+            peer.kill()
+            await peer.wait()
+        assert await edge.metric("parley_relay_allocations_opened_total", transport="udp") >= 2
+        assert await edge.metric("parley_relay_allocations_opened_total", transport="tcp") >= 2
