@@ -7,9 +7,9 @@ import socket
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from parley.platform.sockets import open_tcp, open_udp
 from parley.stun.addresses import Address
 from services.avedge.config import AvEdgeConfig
-from services.avedge.udp import open_tcp, open_udp
 
 
 @dataclass(frozen=True, slots=True)

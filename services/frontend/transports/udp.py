@@ -12,6 +12,7 @@ import socket
 from collections import deque
 from typing import Final
 
+from parley.platform.sockets import open_udp
 from parley.sip.outbound import stun_binding_response
 from services.frontend.flows import UDP_BIT, Flow, Flows
 from services.frontend.limits import refused
@@ -60,20 +61,7 @@ class UdpListener:
 
     def open(self, host: str, port: int, *, reuse_port: bool = False) -> None:
         """Binds the socket. Raises OSError."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if reuse_port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind((host, port))
-        except OSError:
-            sock.close()
-            raise
+        sock = open_udp(host, port, buffer=_BUFFER, reuse_port=reuse_port)
         self._socket = sock
         self.local = (host, sock.getsockname()[1])
         self._loop.add_reader(sock.fileno(), self._readable)
