@@ -208,7 +208,7 @@ class AvEdgeConfig(Section):
     workers: int = Field(
         default=0, ge=0, le=64,
         description="Processes that relay, each with a share of clients and relay ports, for more than one core; 0: it is "
-        "done in the service's own process",
+        "done in the service's own process; with several, RFC 6062 is not offered",
     )  # fmt: skip
     drain_seconds: float = Field(
         default=3600.0, ge=0, description="Longest wait for allocations to end; platform.drain_seconds bounds it as well"
