@@ -179,6 +179,7 @@ class Runner:
         """Goes on as if nothing had been said."""
         if self._terminate.is_set():
             logger.info("the drain is cancelled")
+            self._terminate.clear()  # here, so that a signal right after this one begins a drain
             self._cancelled.set()
             for service in self._started:
                 service.cancel_drain()
@@ -191,7 +192,6 @@ class Runner:
                 return 1
             if await self._drain():
                 return 0
-            self._terminate.clear()
             self._cancelled.clear()
 
     async def _wait_for_end(self) -> bool:
