@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -81,19 +82,16 @@ class Command:
         await self._process.wait()
 
 
-async def wait_udp(address: str, timeout: float = 20) -> None:
-    """Returns when a SIP server answers an OPTIONS, whatever it answers."""
-    host, _, port = address.rpartition(":")
+async def until_answered(address: tuple[str, int], request: Callable[[int], bytes], timeout: float) -> None:
+    """Returns when a server answers a datagram, whatever it answers. Raises TimeoutError.
+
+    ``request``: makes the datagram, knowing the port that it is sent from.
+    """
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
-        probe.connect((host, int(port)))
-        local = probe.getsockname()[1]
-        message = (
-            f"OPTIONS sip:{address} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{local};branch=z9hG4bKprobe\r\n"
-            "Max-Forwards: 70\r\nFrom: <sip:probe@example.test>;tag=1\r\nTo: <sip:example.test>\r\n"
-            "Call-ID: probe\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
-        ).encode()
+        probe.connect(address)
+        message = request(probe.getsockname()[1])
         async with asyncio.timeout(timeout):
             while True:
                 try:
@@ -105,6 +103,20 @@ async def wait_udp(address: str, timeout: float = 20) -> None:
                     await asyncio.sleep(0.05)
                     continue
                 return
+
+
+async def wait_udp(address: str, timeout: float = 20) -> None:
+    """Returns when a SIP server answers an OPTIONS. Raises TimeoutError."""
+    host, _, port = address.rpartition(":")
+
+    def options(local: int) -> bytes:
+        return (
+            f"OPTIONS sip:{address} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{local};branch=z9hG4bKprobe\r\n"
+            "Max-Forwards: 70\r\nFrom: <sip:probe@example.test>;tag=1\r\nTo: <sip:example.test>\r\n"
+            "Call-ID: probe\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        ).encode()
+
+    await until_answered((host, int(port)), options, timeout)
 
 
 def required(program: str) -> str:

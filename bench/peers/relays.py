@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import sys
-import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Protocol
 
-from bench.peers.base import Command, required
+from bench.peers.base import Command, required, until_answered
 from bench.pinning import pinned
 from parley.stun.codes import MessageClass, Method
 from parley.stun.message import Message
@@ -40,7 +38,7 @@ class RelayPeer(Protocol):
         """All its processes."""
 
 
-class _Relay:
+class _Relay(ABC):
     """A server that is one command."""
 
     def __init__(self, label: str, folder: Path) -> None:
@@ -50,9 +48,9 @@ class _Relay:
         self._folder = folder
         self._command = Command(pinned(0) + self.arguments(), folder / "log")
 
+    @abstractmethod
     def arguments(self) -> list[str]:
         """The command."""
-        raise NotImplementedError
 
     async def start(self) -> None:
         """Starts it and returns when it answers."""
@@ -101,21 +99,5 @@ class Coturn(_Relay):
 
 
 async def wait_stun(address: tuple[str, int], timeout: float = 20) -> None:
-    """Returns when a server answers a Binding request."""
-    request = bytes(Message(Method.BINDING, MessageClass.REQUEST))
-    loop = asyncio.get_running_loop()
-    until = time.monotonic() + timeout
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.setblocking(False)
-        probe.connect(address)
-        while time.monotonic() < until:
-            try:
-                await loop.sock_sendall(probe, request)
-                await asyncio.wait_for(loop.sock_recv(probe, 2048), 0.25)
-            except TimeoutError:
-                continue
-            except ConnectionError:  # nobody has the port yet
-                await asyncio.sleep(0.05)
-                continue
-            return
-    raise TimeoutError(f"nobody answers at {address[0]}:{address[1]}")
+    """Returns when a server answers a Binding request. Raises TimeoutError."""
+    await until_answered(address, lambda _: bytes(Message(Method.BINDING, MessageClass.REQUEST)), timeout)

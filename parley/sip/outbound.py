@@ -5,19 +5,15 @@ Only the STUN binding request that keeps a UDP flow alive is spoken here (sectio
 
 from __future__ import annotations
 
-import ipaddress
-import struct
-
 from parley.sip.message import Request
 from parley.sip.nameaddr import NameAddr
+from parley.stun.addresses import Address
+from parley.stun.codes import Attribute, MessageClass, Method
+from parley.stun.errors import StunParseError
+from parley.stun.message import Message
 
 FLOW_TIMER_S = 120
 """What Flow-Timer tells clients: the longest silence on a flow (section 4.4.1)."""
-
-_STUN_COOKIE = 0x2112A442
-_BINDING_REQUEST = 0x0001
-_BINDING_SUCCESS = 0x0101
-_XOR_MAPPED_ADDRESS = 0x0020
 
 
 def option_tags(request: Request, header: str) -> frozenset[str]:
@@ -42,16 +38,11 @@ def reg_id_of(contact: NameAddr) -> int:
 
 def stun_binding_response(data: bytes, remote: tuple[str, int]) -> bytes | None:
     """The answer to a STUN binding request with the address it came from; None for anything else."""
-    if len(data) < 20:
+    try:
+        request = Message.parse(data)
+    except StunParseError:
         return None
-    kind, length, cookie = struct.unpack("!HHI", data[:8])
-    if kind != _BINDING_REQUEST or cookie != _STUN_COOKIE or length != len(data) - 20 or length % 4:
+    if request.method != Method.BINDING or request.message_class is not MessageClass.REQUEST:
         return None
-    transaction = data[8:20]
-    address = ipaddress.ip_address(remote[0].partition("%")[0])
-    mask = struct.pack("!I", _STUN_COOKIE) + transaction
-    packed = bytes(a ^ b for a, b in zip(address.packed, mask, strict=False))
-    family = 1 if address.version == 4 else 2
-    value = struct.pack("!BBH", 0, family, remote[1] ^ (_STUN_COOKIE >> 16)) + packed
-    attribute = struct.pack("!HH", _XOR_MAPPED_ADDRESS, len(value)) + value
-    return struct.pack("!HHI", _BINDING_SUCCESS, len(attribute), _STUN_COOKIE) + transaction + attribute
+    client = Address(remote[0].partition("%")[0], remote[1])
+    return bytes(request.success().add_xor_address(Attribute.XOR_MAPPED_ADDRESS, client))
