@@ -12,7 +12,10 @@ from fuzz.targets import load_module
 def main() -> None:
     """Fuzzes until something is found or the time is over."""
     module = sys.argv.pop(1)
-    parsers = ["parley.sip", "parley.sipae", "parley.ntlm", "parley.presence", "parley.webticket", "parley.xml"]
+    parsers = [
+        "parley.addressbook", "parley.ntlm", "parley.presence", "parley.sip", "parley.sipae", "parley.webticket",
+        "parley.xml", "services.web",
+    ]  # fmt: skip
     with atheris.instrument_imports(include=parsers):
         target = load_module(module)
     atheris.Setup(sys.argv, target)

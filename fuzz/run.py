@@ -6,6 +6,7 @@ import argparse
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fuzz.targets import DICTIONARY, ROOT, TARGETS, seeds
@@ -14,7 +15,10 @@ _GRACE_S = 60
 _CRASH = re.compile(r"Test unit written to (\S+)")
 _DONE = re.compile(r"Done (\d+) runs")
 _USUAL = 2048
-_LONGEST = {"uri": 512, "values": 512, "framing": 1024, "digest": 1024, "ntlm": 512, "kerberos": 512, "webticket": 4096}
+_LONGEST = {
+    "uri": 512, "values": 512, "framing": 1024, "digest": 1024, "ntlm": 512, "kerberos": 512, "webticket": 4096,
+    "directory_queries": 4096, "directory": 1024,
+}  # fmt: skip
 """Bytes of an input, where they are others than usual."""
 
 
@@ -58,13 +62,16 @@ def _why(log: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the wanted targets, one after the other."""
+    """Runs the wanted targets."""
     parser = argparse.ArgumentParser(prog="python -m fuzz.run", description="Fuzz the parsers.")
     parser.add_argument("--seconds", type=int, default=30, help="how long, for each target (default: 30)")
     parser.add_argument("--target", action="append", choices=TARGETS, metavar="NAME", help=f"one of {', '.join(TARGETS)}")
+    parser.add_argument("--jobs", type=int, default=1, help="how many targets at a time (default: 1)")
     parser.add_argument("--build", type=Path, default=ROOT.parent / "build" / "fuzz", help="where the corpus grows")
     options = parser.parse_args(arguments)
-    problems = [problem for name in options.target or TARGETS if (problem := run(name, options.seconds, options.build))]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        told = pool.map(lambda name: run(name, options.seconds, options.build), options.target or TARGETS)
+        problems = [problem for problem in told if problem]
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 TARGETS = (
     "message", "uri", "values", "framing", "digest", "ntlm", "kerberos", "presence", "pidf", "contacts", "webticket", "dsk",
-    "messaging", "c3p", "ms_turn", "mras", "ice", "stun", "turn",
+    "messaging", "c3p", "ms_turn", "mras", "ice", "stun", "turn", "book_files", "directory", "directory_queries",
+    "http_conditions", "http_sign_in", "scim", "group_expansion", "device_xml",
 )  # fmt: skip
 DICTIONARY = ROOT / "sip.dict"
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from parley.platform.config import ConfigError
 from parley.platform.store.client import Store
+from parley.platform.telemetry.certificates import watch_certificate
 from parley.platform.tls import DevelopmentCa
 from parley.proto.addressbook.v1.addressbook_pb2 import Certificate
 from parley.proto.events.v1.user_pb2 import UserChanged
@@ -43,6 +44,7 @@ class Issuer:
         """Reads the configured CA, if there is one. Raises ConfigError when it is none."""
         if self._config.ca_certificate is not None and self._config.ca_key is not None:
             self._signer = _read_ca(self._config.ca_certificate, self._config.ca_key)
+            watch_certificate(self._config.ca_certificate)
 
     def issue(self, address: str, request: bytes, now: float) -> x509.Certificate:
         """A certificate for a user. ``request``: PKCS#10, DER; ``now``: Unix time. Raises CertificateError."""

@@ -8,6 +8,9 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from parley.platform.config import Section
 from parley.platform.keys import parse_master_key
+from services.addressbook.devices.config import DevicesConfig
+from services.addressbook.directory.config import DirectoryConfig
+from services.addressbook.files.config import FilesConfig
 
 
 class CertificatesConfig(Section):
@@ -37,6 +40,9 @@ class AddressBookConfig(Section):
         default=SecretStr(""),
         description="Password of the demo users; empty: a random one, kept with the data",
     )
+    directory: DirectoryConfig = Field(default=DirectoryConfig(), description="Where entries of the directory come from")
+    files: FilesConfig = Field(default=FilesConfig(), description="Address-book files")
+    devices: DevicesConfig = Field(default=DevicesConfig(), description="Updates of devices")
     certificates: CertificatesConfig = Field(default=CertificatesConfig(), description="Certificates of users")
     previous_master_key: SecretStr = Field(
         default=SecretStr(""),

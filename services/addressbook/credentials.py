@@ -48,6 +48,10 @@ class UserCredentials:
     """By login exactly as it is to be sent."""
 
 
+NO_CREDENTIALS: Final = UserCredentials(b"", {})
+"""Of a user who has no password here."""
+
+
 def derive(password: str, logins: list[str], realm: str, *, min_length: int) -> UserCredentials:
     """The credentials of a password. Raises PasswordError."""
     text = unicodedata.normalize("NFC", password)

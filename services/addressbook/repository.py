@@ -6,22 +6,46 @@ All keys share one hash tag: logins are unique among all users, so they are chec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+from uuid import UUID, uuid4
 
-from parley.platform.outbox import Record
+from parley.addressbook.entries import Kind
+from parley.platform.outbox import Record, event_decoder
 from parley.platform.store.client import Store
 from parley.platform.store.errors import StoreError
 from parley.proto.addressbook.v1.addressbook_pb2 import User
+from parley.proto.events.v1.directory_pb2 import EntryChanged
 from parley.proto.events.v1.user_pb2 import UserChanged
-from services.addressbook.users import login_keys
+from services.addressbook.directory.keys import BY_ADDRESS, PREFIX, entry_key, lookup_key
+from services.addressbook.directory.links import entry_of_user, follows
+from services.addressbook.directory.repository import parse
+from services.addressbook.directory.writing import TOPIC as DIRECTORY_TOPIC
+from services.addressbook.directory.writing import (
+    USERS_OUTBOX,
+    Absent,
+    Conflict,
+    EntryChange,
+    EntryConflict,
+    Exists,
+    KeptElsewhere,
+    LoginTaken,
+    Taken,
+    UserChange,
+    Writer,
+)
+
+__all__ = [
+    "Absent", "Conflict", "Exists", "KeptElsewhere", "LoginTaken", "StoredUser", "UserRepository", "decode_event",
+    "with_passwords",
+]  # fmt: skip
 
 TOPIC: Final = "parley.users"
-_PREFIX: Final = "parley:ab:{users}:"
-_ENDS_CERTIFICATES: Final = frozenset(
-    {UserChanged.KIND_PASSWORD_CHANGED, UserChanged.KIND_DISABLED, UserChanged.KIND_DELETED}
-)
-OUTBOX: Final = _PREFIX + "outbox"
+_PREFIX: Final = PREFIX
+OUTBOX: Final = USERS_OUTBOX
+_DIRECTORY: Final = f"{DIRECTORY_TOPIC}\n".encode()
+_decode_entry_event: Final = event_decoder({DIRECTORY_TOPIC: EntryChanged})
+_TRIES: Final = 5
 _LOGINS: Final = _PREFIX + "logins"
 _INDEX: Final = _PREFIX + "index"
 
@@ -44,28 +68,12 @@ class StoredUser:
     credentials: bytes
 
 
-class Exists(Exception):
-    """There is such a user already."""
-
-
-class Absent(Exception):
-    """There is no such user."""
-
-
-class Conflict(Exception):
-    """The user was changed by somebody else meanwhile."""
-
-
-class LoginTaken(Exception):
-    """Another user has that login."""
-
-
 class UserRepository:
     """The address book's view of the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._change = store.script("services.addressbook", "change.lua")
+        self._writer = Writer(store)
 
     async def get(self, address: str) -> StoredUser | None:
         """A user by address. Raises StoreError."""
@@ -99,33 +107,48 @@ class UserRepository:
         await self._write(user.address, "0", user, credentials, event)
 
     async def update(self, user: User, credentials: bytes | None, event: UserChanged) -> None:
-        """``user.version`` is the one that was read. Raises Absent, Conflict, LoginTaken, StoreError."""
+        """``user.version`` is the one that was read. Raises Absent, Conflict, LoginTaken, KeptElsewhere, StoreError."""
         await self._write(user.address, str(user.version), user, credentials, event)
 
     async def delete(self, address: str, event: UserChanged) -> None:
-        """Raises Absent, StoreError."""
+        """Raises Absent, KeptElsewhere, StoreError."""
         await self._write(address, "*", None, None, event)
 
     async def _write(
         self, address: str, version: str, user: User | None, credentials: bytes | None, event: UserChanged
     ) -> None:
-        reply = await self._change.durable(
-            [user_key(address), _LOGINS, _INDEX, OUTBOX, certificates_key(address)],
-            [
-                address, version, user.SerializeToString() if user is not None else b"",
-                "=" if credentials is None else credentials, event.SerializeToString(),
-                "\n".join(login_keys(user)) if user is not None else "", "1" if event.kind in _ENDS_CERTIFICATES else "",
-            ],
-        )  # fmt: skip
-        text = reply.decode()
-        if text == "EXISTS":
+        """The user, and the entry that belongs to the user, in one step."""
+        users = [UserChange(address, version, user, credentials, event)]
+        for _ in range(_TRIES):
+            try:
+                await self._writer.write(users, await self._entry(address, user, event))
+            except (EntryConflict, Taken):
+                continue
+            return
+        raise Conflict
+
+    async def _entry(self, address: str, user: User | None, event: UserChanged) -> EntryChange | None:
+        """What becomes of the entry with the user's address; None when nothing does."""
+        id = await self._store.execute("HGET", lookup_key(BY_ADDRESS), address)
+        raw = await self._store.execute("GET", entry_key(UUID(id.decode()))) if id is not None else None
+        before = parse(raw) if raw is not None else None
+        if before is not None and before.kind is not Kind.USER:
             raise Exists
-        if text == "ABSENT":
-            raise Absent
-        if text == "CONFLICT":
-            raise Conflict
-        if text.startswith("LOGIN "):
-            raise LoginTaken(text.removeprefix("LOGIN "))
+        if before is not None and before.origin.source.startswith("ldap:"):
+            if user is None or not follows(user, before):
+                raise KeptElsewhere(before.origin.source)
+            return None
+        if user is None:
+            return EntryChange(before, None, event.at_ms) if before is not None else None
+        after = entry_of_user(user, before)
+        if before is None:
+            # One of that UUID may be there with another address: it was made from this one once.
+            raw = await self._store.execute("GET", entry_key(after.id))
+            if raw is not None:
+                after = replace(after, id=uuid4())
+        elif after == before:
+            return None
+        return EntryChange(before, after, event.at_ms)
 
     async def page(self, after: str, count: int) -> list[str]:
         """Addresses in their order, those behind ``after``. Raises StoreError."""
@@ -148,7 +171,18 @@ class UserRepository:
         return []
 
 
+async def with_passwords(users: UserRepository, addresses: Sequence[str]) -> list[bool]:
+    """Whether users have a password kept here, by address. Raises StoreError."""
+    found = await users.get_many(addresses)
+    for stored in found:
+        if isinstance(stored, StoreError):
+            raise stored
+    return [isinstance(stored, StoredUser) and bool(stored.credentials) for stored in found]
+
+
 def decode_event(raw: bytes) -> Record:
-    """An entry of the outbox."""
+    """An entry of an outbox."""
+    if raw.startswith(_DIRECTORY):
+        return _decode_entry_event(raw)
     message = UserChanged.FromString(raw)
     return Record(TOPIC, message.address, message)

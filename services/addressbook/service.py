@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from cryptography.hazmat.primitives.serialization import Encoding
 from grpc import StatusCode
 
+from parley.addressbook.errors import EntryError
 from parley.platform.clock import Clock
 from parley.platform.rpc.batch import batch_handler
 from parley.platform.rpc.errors import RpcError
@@ -21,12 +22,13 @@ from parley.proto.sip.v1.message_pb2 import ItemStatus
 from parley.sipae.certificates import CertificateError
 from services.addressbook.certificates import CertificateStore, Issuer, describe, is_device
 from services.addressbook.config import AddressBookConfig
-from services.addressbook.credentials import PasswordError, Vault, derive
+from services.addressbook.credentials import NO_CREDENTIALS, PasswordError, Vault, derive
 from services.addressbook.repository import (
     OUTBOX,
     Absent,
     Conflict,
     Exists,
+    KeptElsewhere,
     LoginTaken,
     StoredUser,
     UserRepository,
@@ -45,6 +47,7 @@ logger = logging.getLogger(__name__)
 _CHANGE_TRIES: Final = 3
 _PAGE: Final = 100
 _MIN_PREFIX: Final = 4
+_BEING_CHANGED: Final = "the user is being changed by somebody else; try again"
 
 
 class AddressBookSurface(AddressBookServicer):
@@ -136,7 +139,7 @@ class AddressBookSurface(AddressBookServicer):
             return _failed(item, StatusCode.NOT_FOUND, "no such user")
         user = stored.user
         try:
-            opened = self._vault.open(stored.credentials, user.address)
+            opened = self._vault.open(stored.credentials, user.address) if stored.credentials else NO_CREDENTIALS
         except ValueError as error:
             return _failed(item, StatusCode.FAILED_PRECONDITION, f"credentials cannot be read: {error}")
         # The domain is part of what was hashed.
@@ -173,10 +176,15 @@ class AddressBookSurface(AddressBookServicer):
             raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
         try:
             await self._repository.create(user, sealed, self._event(user, UserChanged.KIND_CREATED))
-        except Exists:
+        except (Exists, Conflict):  # a conflict: somebody else makes it just now
             raise RpcError(StatusCode.ALREADY_EXISTS, f"{user.address} exists already") from None
+        except KeptElsewhere as error:
+            text = f"{user.address} exists already, and comes from {error.source}; give it a password there or here"
+            raise RpcError(StatusCode.ALREADY_EXISTS, text) from None
         except LoginTaken as error:
             raise RpcError(StatusCode.ALREADY_EXISTS, f"login {error} belongs to another user") from None
+        except EntryError as error:
+            raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
         except StoreError as error:
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         self._on_events(OUTBOX)
@@ -245,6 +253,10 @@ class AddressBookSurface(AddressBookServicer):
             await self._repository.delete(user.address, self._event(user, UserChanged.KIND_DELETED))
         except Absent:
             raise _no_user(request.address) from None
+        except (Exists, Conflict):
+            raise RpcError(StatusCode.ABORTED, _BEING_CHANGED) from None
+        except KeptElsewhere as error:
+            raise RpcError(StatusCode.FAILED_PRECONDITION, str(error)) from None
         except StoreError as error:
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         self._on_events(OUTBOX)
@@ -308,7 +320,7 @@ class AddressBookSurface(AddressBookServicer):
             for found in await self._repository.get_many(page):
                 if isinstance(found, StoreError):
                     raise found
-                if found is None or self._vault.is_current(found.credentials):
+                if found is None or not found.credentials or self._vault.is_current(found.credentials):
                     continue
                 user = found.user
                 try:
@@ -343,20 +355,22 @@ class AddressBookSurface(AddressBookServicer):
                 sealed = change(user)
                 user.updated_at_ms = self._now_ms()
                 await self._repository.update(user, sealed, self._event(user, kind))
-            except Conflict:
+            except (Exists, Conflict):
                 continue
-            except (UserError, PasswordError) as error:
+            except (UserError, PasswordError, EntryError) as error:
                 raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
             except LoginTaken as error:
                 raise RpcError(StatusCode.ALREADY_EXISTS, f"login {error} belongs to another user") from None
             except Absent:
                 raise _no_user(text) from None
+            except KeptElsewhere as error:
+                raise RpcError(StatusCode.FAILED_PRECONDITION, str(error)) from None
             except StoreError as error:
                 raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
             self._on_events(OUTBOX)
             user.version += 1
             return user
-        raise RpcError(StatusCode.ABORTED, "the user is being changed by somebody else; try again")
+        raise RpcError(StatusCode.ABORTED, _BEING_CHANGED)
 
     def _now_ms(self) -> int:
         return round(self._clock.wall() * 1000)

@@ -32,7 +32,13 @@ def normal_address(text: str, domains: Sequence[str]) -> str:
         uri = parse_uri(text)
     except SipParseError as error:
         raise UserError(f"{text} is no SIP address: {error.reason}") from None
-    if uri.scheme not in ("sip", "sips") or not uri.user or uri.port is not None or len(uri.params):
+    if (
+        uri.scheme not in ("sip", "sips")
+        or not uri.user
+        or uri.password is not None
+        or uri.port is not None
+        or len(uri.params)
+    ):
         raise UserError(f"{text} is no address of a user; write user@domain")
     if uri.host.lower() not in {domain.lower() for domain in domains}:
         raise UserError(f"{uri.host} is not served here; served are: {', '.join(domains)}")

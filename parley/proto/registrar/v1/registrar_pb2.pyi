@@ -438,21 +438,25 @@ class OnceItem(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     TTL_MS_FIELD_NUMBER: _builtins.int
+    LOOK_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     digest: _builtins.bytes
     """SHA-256 of it."""
     ttl_ms: _builtins.int
     """How long it is remembered, at most a day; nobody takes it for valid any more after that."""
+    look: _builtins.bool
+    """Only asks whether it was used: nothing is noted, and ttl_ms is not looked at."""
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
         digest: _builtins.bytes = ...,
         ttl_ms: _builtins.int = ...,
+        look: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id", b"id", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id", b"id", "look", b"look", "ttl_ms", b"ttl_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -125,9 +125,12 @@ class DeliveryEvent(_message.Message):
     RESPONSE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     ended: _builtins.bool
     """No more events of this id will come."""
+    draining: _builtins.bool
+    """With a failure: the front end drains, so the device was sent away, and will be back at another one."""
     @_builtins.property
     def response(self) -> _message_pb2.SipMessage:
         """A response of the client, without the front end's own Via."""
@@ -143,10 +146,11 @@ class DeliveryEvent(_message.Message):
         response: _message_pb2.SipMessage | None = ...,
         failure: _message_pb2.ItemStatus | None = ...,
         ended: _builtins.bool = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "failure", b"failure", "kind", b"kind", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "failure", b"failure", "id", b"id", "kind", b"kind", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "ended", b"ended", "failure", b"failure", "id", b"id", "kind", b"kind", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["response", "failure", "ended"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015

@@ -42,6 +42,7 @@ def test_what_people_type_becomes_an_address(text: str, address: str) -> None:
         ("tel:+1201555", "no address of a user|no SIP address"),
         ("sip:alice@example.test:5060", "write user@domain"),
         ("sip:alice@example.test;x=1", "write user@domain"),
+        ("sip:alice:secret@example.test", "write user@domain"),
         ("a b@example.test", "is no SIP address: Bad Character in URI"),
         ("@example.test", "is no SIP address: Empty User in URI"),
         ("a" * 250, "too long"),

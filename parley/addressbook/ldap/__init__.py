@@ -1,0 +1,1 @@
+"""LDAP without I/O: search filters."""

@@ -1,0 +1,1 @@
+"""The directory: entries, their search index, and where they come from."""

@@ -1,0 +1,264 @@
+"""Entries in Redis. Every change is durable when it returns, and is one step with the index, the user and the events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+from uuid import UUID
+
+from parley.addressbook.entries import Entry
+from parley.addressbook.entry_json import from_json
+from parley.addressbook.errors import AddressBookError, EntryError
+from parley.platform.clock import Clock
+from parley.platform.store.client import Store
+from parley.platform.store.errors import StoreError
+from parley.proto.addressbook.v1.addressbook_pb2 import User
+from parley.proto.events.v1.user_pb2 import UserChanged
+from services.addressbook.directory.keys import (
+    BY_ADDRESS,
+    IDS,
+    PREFIX,
+    entry_key,
+    is_served_user,
+    lookup_key,
+    source_key,
+)
+from services.addressbook.directory.links import event_of, user_of_entry
+from services.addressbook.directory.writing import (
+    Absent,
+    Conflict,
+    EntryChange,
+    EntryConflict,
+    Exists,
+    LoginTaken,
+    Taken,
+    UserChange,
+    Writer,
+)
+
+_TRIES: Final = 5
+_EXPORTED: Final = 500
+_REMEMBERED: Final = 8_192
+
+WriteProblem = Taken | LoginTaken | EntryConflict | EntryError | StoreError
+"""Why an entry is not written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """An entry that is to be kept, or (None) removed."""
+
+    id: UUID
+    entry: Entry | None
+    expect: int | None = None
+    """Version that it has to have; 0 when it must not be there; None: whatever there is."""
+    logins: tuple[str, ...] | None = None
+    """Further login names of the user; None: as they are."""
+    credentials: bytes | None = None
+    """Sealed; of a user who has none."""
+
+
+class EntryRepository:
+    """The directory's view of the store."""
+
+    def __init__(
+        self, store: Store, clock: Clock, domains: Iterable[str], on_events: Callable[[], None] = lambda: None
+    ) -> None:
+        """``domains``: whose users sign in here; ``on_events`` is called when events wait."""
+        self._store = store
+        self._clock = clock
+        self._domains = frozenset(domain.lower() for domain in domains)
+        self._writer = Writer(store)
+        self._on_events = on_events
+
+    async def get(self, id: UUID) -> Entry | None:
+        """An entry. Raises StoreError."""
+        return (await self.get_many([id]))[0]
+
+    async def get_many(self, ids: Sequence[UUID]) -> list[Entry | None]:
+        """Entries in the order of the ids, None for those that are not there. Raises StoreError, EntryError."""
+        if not ids:
+            return []
+        found = await self._store.execute("MGET", *map(entry_key, ids), key=PREFIX)
+        return [None if raw is None else parse(raw) for raw in found]
+
+    async def ids_of(self, lookup: str, values: Sequence[str]) -> list[UUID | None]:
+        """Who is known by some values, see `parley.addressbook.directory.keys`. Raises StoreError."""
+        if not values:
+            return []
+        found = await self._store.execute("HMGET", lookup_key(lookup), *values)
+        return [None if raw is None else UUID(raw.decode()) for raw in found]
+
+    async def find(self, lookup: str, value: str) -> Entry | None:
+        """The entry that is known by a value. Raises StoreError."""
+        (id,) = await self.ids_of(lookup, [value])
+        return await self.get(id) if id is not None else None
+
+    async def page(self, after: UUID | None, count: int, source: str = "") -> list[UUID]:
+        """UUIDs in their order, those behind ``after``; of one source, or all. Raises StoreError."""
+        key = source_key(source) if source else IDS
+        first = f"({after.hex}" if after is not None else "-"
+        found = await self._store.execute("ZRANGE", key, first, "+", "BYLEX", "LIMIT", 0, count)
+        return [UUID(raw.decode()) for raw in found]
+
+    async def count(self, source: str = "") -> int:
+        """How many entries there are. Raises StoreError."""
+        return int(await self._store.execute("ZCARD", source_key(source) if source else IDS))
+
+    async def export(self, source: str = "") -> AsyncIterator[Entry]:
+        """All entries, as they are while they are read. Raises StoreError."""
+        after: UUID | None = None
+        while ids := await self.page(after, _EXPORTED, source):
+            for entry in await self.get_many(ids):
+                if entry is not None:
+                    yield entry
+            after = ids[-1]
+            await asyncio.sleep(0)  # others get their turn
+
+    # Changes
+
+    async def put(
+        self,
+        entry: Entry,
+        *,
+        expect: int | None = None,
+        logins: tuple[str, ...] | None = None,
+        credentials: bytes | None = None,
+    ) -> Entry:
+        """The entry as it is kept then. Raises EntryConflict, Taken, LoginTaken, EntryError, StoreError."""
+        kept = await self._try(Write(entry.id, entry, expect, logins, credentials))
+        assert kept is not None, "what is put is there"
+        return kept
+
+    async def delete(self, id: UUID, *, expect: int | None = None) -> bool:
+        """Whether there was one. Raises EntryConflict, StoreError."""
+        if await self.get(id) is None:
+            return False
+        await self._try(Write(id, None, expect))
+        return True
+
+    async def write_many(
+        self, writes: Sequence[Write], befores: Sequence[Entry | None]
+    ) -> list[Entry | WriteProblem | None]:
+        """What each is then (None: removed), or why it is not written; all side by side, so none may need another.
+
+        ``befores``: what there is now. Raises StoreError.
+        """
+        pairs = list(zip(writes, befores, strict=True))
+        users = await self._users({address for write, before in pairs for address in self._addresses(write, before)})
+        outcomes = await asyncio.gather(
+            *(self._one(write, before, users) for write, before in pairs), return_exceptions=True
+        )
+        results: list[Entry | WriteProblem | None] = []
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, WriteProblem):
+                raise outcome
+            results.append(outcome)
+        return results
+
+    async def _one(self, write: Write, before: Entry | None, users: dict[str, User]) -> Entry | None:
+        try:
+            return await self._write(write, before, users)
+        except (EntryConflict, Exists, Absent, Conflict):
+            return await self._try(write)
+
+    async def _try(self, write: Write) -> Entry | None:
+        """Reads and writes; again when somebody else was faster."""
+        for _ in range(_TRIES):
+            before = await self.get(write.id)
+            if write.expect is not None and write.expect != (before.version if before is not None else 0):
+                raise EntryConflict
+            users = await self._users(self._addresses(write, before))
+            try:
+                return await self._write(write, before, users)
+            except (EntryConflict, Exists, Absent, Conflict):
+                continue
+        raise EntryConflict
+
+    def _addresses(self, write: Write, before: Entry | None) -> set[str]:
+        return {
+            entry.address for entry in (write.entry, before) if entry is not None and is_served_user(entry, self._domains)
+        }
+
+    async def _users(self, addresses: set[str]) -> dict[str, User]:
+        wanted = list(addresses)
+        commands = [["HMGET", f"{PREFIX}u:{address}", "user", "version"] for address in wanted]
+        users: dict[str, User] = {}
+        for address, reply in zip(wanted, await self._store.pipeline(commands), strict=True):
+            if isinstance(reply, StoreError):
+                raise reply
+            if reply[0] is not None:
+                users[address] = User.FromString(reply[0])
+                users[address].version = int(reply[1])
+        return users
+
+    async def _write(self, write: Write, before: Entry | None, users: dict[str, User]) -> Entry | None:
+        entry, now_ms = write.entry, round(self._clock.wall() * 1000)
+        if write.expect is not None and write.expect != (before.version if before is not None else 0):
+            raise EntryConflict
+        if entry is None and before is None:
+            return None
+        if entry is not None:
+            version = before.version if before is not None else 0
+            if (
+                before is not None
+                and write.credentials is None
+                and write.logins is None
+                and replace(entry, version=version) == before
+            ):
+                return before
+            entry = replace(entry, version=version + 1)
+        changes = self._changes(write, entry, before, users, now_ms)
+        await self._writer.write(changes, EntryChange(before, entry, now_ms))
+        self._on_events()
+        return entry
+
+    def _changes(
+        self, write: Write, entry: Entry | None, before: Entry | None, users: dict[str, User], now_ms: int
+    ) -> list[UserChange]:
+        """What becomes of users who sign in."""
+        changes = []
+        had = before if before is not None and is_served_user(before, self._domains) else None
+        has = entry if entry is not None and is_served_user(entry, self._domains) else None
+        if had is not None and (has is None or has.address != had.address) and had.address in users:
+            user = users[had.address]
+            event = event_of(user, UserChanged.KIND_DELETED, now_ms)
+            changes.append(UserChange(had.address, str(user.version), None, None, event))
+        if has is not None:
+            same = had if had is not None and had.address == has.address else None
+            logins = write.logins
+            if logins is None and same is None and had is not None and had.address in users:
+                logins = tuple(users[had.address].login_names)
+            change = user_of_entry(
+                has, same, users.get(has.address), now_ms, logins=logins, credentials=write.credentials
+            )  # fmt: skip
+            if change is not None:
+                changes.append(change)
+        return changes
+
+    async def adopt(self, addresses: Sequence[str], users: Sequence[User], entry_of: Callable[[User], Entry]) -> int:
+        """Makes the entries of users that have none; how many. Raises StoreError."""
+        known = await self.ids_of(BY_ADDRESS, addresses)
+        made = 0
+        for user, id in zip(users, known, strict=True):
+            if id is None:
+                try:
+                    await self.put(entry_of(user), expect=0)
+                except (AddressBookError, EntryConflict, Taken, LoginTaken):
+                    continue  # somebody else was faster, or it cannot be an entry
+                made += 1
+        return made
+
+
+def parse(raw: bytes) -> Entry:
+    """An entry as it is kept. Raises EntryError."""
+    return _parse(raw)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parse(raw: bytes) -> Entry:
+    version, _, content = raw.partition(b"\n")
+    return from_json(content[:-1] + b',"version":' + version + b"}")

@@ -1,0 +1,334 @@
+"""Keeps the directory as the directory servers say: what changed at every interval, who is gone at every full interval.
+
+One replica reads a server at a time. How far it came is kept when all of it is written, so a run that is broken off is done
+again, and as entries have the server's UUIDs, done again is the same. A run that fails changes nothing that it has not read,
+and removes nobody; it is tried again, later each time. A run that would remove very many is taken for a mistake, of whoever
+changed the base, the filter or the rights, and fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import UUID
+
+from parley.addressbook.ldap.filters import And, Comparison, Filter, Or, parse_filter
+from parley.addressbook.numbers.normalising import Normaliser
+from parley.platform.clock import Clock
+from parley.platform.store.client import Store
+from parley.platform.store.errors import StoreError
+from parley.proto.addressbook.v1 import directory_pb2 as pb
+from services.addressbook.directory.applying import Applier, Item, Tally, Trouble
+from services.addressbook.directory.importing import Spawn, problems_of
+from services.addressbook.directory.keys import PREFIX
+from services.addressbook.directory.ldap.client import LdapClient, LdapError, LdapSession, RawEntry
+from services.addressbook.directory.ldap.mapping import Mapping as LdapMapping
+from services.addressbook.directory.metrics import IMPORTED, SYNCED_AT, SYNCS
+from services.addressbook.directory.repository import EntryRepository
+from services.addressbook.leases import Lease
+
+logger = logging.getLogger(__name__)
+
+_LEASE_S: Final = 15.0
+_MAX_BACKOFF_S: Final = 900.0
+_LOOK_S: Final = 2.0
+"""Longest time between two looks at whether a run is due."""
+_ASKED_AT_ONCE: Final = 50
+_FEW: Final = 20
+"""So many may always be removed."""
+
+
+class UnknownSource(Exception):
+    """There is no such source."""
+
+
+class SyncBusy(Exception):
+    """The source is being read already."""
+
+
+class SyncFailed(Exception):
+    """A run that cannot be finished, and why."""
+
+
+@dataclass(slots=True)
+class _Source:
+    client: LdapClient
+    mapping: LdapMapping
+    lease: Lease
+
+    @property
+    def name(self) -> str:
+        return self.client.name
+
+    @property
+    def key(self) -> str:
+        """Hash of what is known of the source."""
+        return f"{PREFIX}sync:{self.name}"
+
+    @property
+    def form(self) -> str:
+        """Changes when entries have to be read anew because of the configuration."""
+        config = self.client.config
+        what = [config.url, config.kind, config.base, config.filter, config.attributes, config.domain, config.login_domain]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is kept of a source."""
+
+    cursor: tuple[str, str] = ("", "")
+    """Attribute and value up to which changes are known; ("", "") when everything has to be read."""
+    server: str = ""
+    """Which server counted them."""
+    form: str = ""
+    swept_at_ms: int = 0
+    success_at_ms: int = 0
+    failures: int = 0
+    next_at_ms: int = 0
+
+
+class Syncer:
+    """The directory servers of the configuration."""
+
+    def __init__(
+        self,
+        store: Store,
+        entries: EntryRepository,
+        clock: Clock,
+        normaliser: Normaliser,
+        clients: Mapping[str, LdapClient],
+        spawn: Spawn,
+    ) -> None:
+        """``clients``: by name; ``spawn``: runs a coroutine that goes on after the call."""
+        self._spawn = spawn
+        self._store = store
+        self._entries = entries
+        self._clock = clock
+        self._normaliser = normaliser
+        self._sources = {
+            name: _Source(
+                client, LdapMapping(client.source, client.config),
+                Lease(store, f"{PREFIX}sync-lease:{name}", seconds=_LEASE_S),
+            )
+            for name, client in clients.items()
+        }  # fmt: skip
+
+    @property
+    def names(self) -> list[str]:
+        """Of the sources."""
+        return list(self._sources)
+
+    async def run(self, name: str) -> None:
+        """Reads one source for ever, whenever it is due and no other replica does."""
+        source = self._sources[name]
+        while True:
+            wait = _LOOK_S
+            try:
+                state = await self._state(source)
+                left = (state.next_at_ms - self._now_ms()) / 1000
+                if left <= 0:
+                    async with source.lease.hold() as held:
+                        if held:
+                            await self._once(source, pb.SyncReport(source=name), dry_run=False, full=False)
+                else:
+                    wait = min(wait, left)
+            except StoreError as error:
+                logger.info("%s is read later: the store is away (%s)", source.client.source, error)
+            await asyncio.sleep(min(wait, source.client.config.interval))
+
+    async def begin(self, name: str, *, dry_run: bool, full: bool) -> pb.SyncReport:
+        """Reads a source now; the report at its beginning. Raises UnknownSource, SyncBusy, StoreError."""
+        source = self._source(name)
+        if await source.lease.is_held():
+            raise SyncBusy
+        report = pb.SyncReport(source=name, state=pb.JOB_STATE_RUNNING, dry_run=dry_run, started_at_ms=self._now_ms())
+        await self._keep(source, report)
+
+        async def work() -> None:
+            async with source.lease.hold() as held:
+                if held:
+                    await self._once(source, report, dry_run=dry_run, full=full)
+
+        answer = pb.SyncReport()
+        answer.CopyFrom(report)
+        self._spawn(f"directory sync {name}", work())
+        return answer
+
+    async def status(self, name: str) -> list[pb.SyncReport]:
+        """The last report of one source, or ("") of all. Raises UnknownSource, StoreError."""
+        reports = []
+        for source in [self._source(name)] if name else self._sources.values():
+            raw = await self._store.execute("HGET", source.key, "report")
+            report = pb.SyncReport.FromString(raw) if raw is not None else pb.SyncReport(source=source.name)
+            state = await self._state(source)
+            report.last_success_at_ms, report.failures = state.success_at_ms, state.failures
+            report.entries = await self._entries.count(source.client.source)
+            if report.state == pb.JOB_STATE_RUNNING and not await source.lease.is_held():
+                report.state, report.failure = pb.JOB_STATE_FAILED, "the server that did it ended; it is begun anew"
+            reports.append(report)
+        return reports
+
+    def _source(self, name: str) -> _Source:
+        source = self._sources.get(name.removeprefix("ldap:"))
+        if source is None:
+            known = ", ".join(self._sources) or "none"
+            raise UnknownSource(f"there is no source {name[:40]!r}; configured are: {known}")
+        return source
+
+    # One run
+
+    async def _once(self, source: _Source, report: pb.SyncReport, *, dry_run: bool, full: bool) -> None:
+        report.state, report.dry_run, report.started_at_ms = pb.JOB_STATE_RUNNING, dry_run, self._now_ms()
+        tally = Tally()
+        state = await self._state(source)
+        try:
+            after = await self._read(source, state, tally, report, dry_run=dry_run, full=full)
+            report.state, report.failure = pb.JOB_STATE_DONE, ""
+        except (LdapError, SyncFailed) as error:
+            after, report.state, report.failure = state, pb.JOB_STATE_FAILED, str(error)
+        config = source.client.config
+        now_ms = self._now_ms()
+        if report.state == pb.JOB_STATE_DONE:
+            after = replace(after, failures=0, success_at_ms=now_ms, next_at_ms=now_ms + round(config.interval * 1000))
+            SYNCED_AT.labels(source.name).set(now_ms / 1000)
+        else:
+            wait = min(config.interval * 2 ** min(state.failures, 10), max(_MAX_BACKOFF_S, config.interval))
+            after = replace(after, failures=state.failures + 1, next_at_ms=now_ms + round(wait * 1000))
+            logger.warning("%s is not read: %s; again in %.0f s", source.client.source, report.failure, wait)
+        _fill(report, tally)
+        report.finished_at_ms = now_ms
+        SYNCS.labels(source.name, "ok" if report.state == pb.JOB_STATE_DONE else "failed").inc()
+        if not dry_run:
+            for outcome in ("added", "changed", "removed", "bad"):
+                IMPORTED.labels(source.client.source, outcome).inc(getattr(report, outcome))
+            if tally.added or tally.changed or tally.removed or tally.bad:
+                logger.info(
+                    "%s: %d added, %d changed, %d removed, %d could not be taken", source.client.source, tally.added,
+                    tally.changed, tally.removed, tally.bad,
+                )  # fmt: skip
+        await self._keep(source, report, None if dry_run else after)
+
+    async def _read(
+        self, source: _Source, state: _State, tally: Tally, report: pb.SyncReport, *, dry_run: bool, full: bool
+    ) -> _State:
+        """Takes over what there is; what is known then. Raises LdapError, SyncFailed, StoreError."""
+        applier = Applier(
+            self._entries, self._normaliser, source.client.source, tally, dry_run=dry_run, adopts=False
+        )  # fmt: skip
+        session = await asyncio.to_thread(source.client.session)
+        try:
+            server, mark = await asyncio.to_thread(_mark, session, source)
+            whole = full or state.form != source.form or state.server != server or not state.cursor[0]
+            report.full = whole
+            filter = parse_filter(source.mapping.filter)
+            if not whole:
+                filter = And((filter, Comparison(state.cursor[0], state.cursor[1].encode(), ">=")))
+            cursor = state.cursor if not whole else ("", "")
+            async for page in _pages(session, filter, source.mapping.attributes):
+                applier.seen |= {id for raw in page if (id := source.mapping.id_of(raw)) is not None}
+                cursor = max(cursor, *(source.mapping.change_of(raw) for raw in page), key=_order)
+                await self._take(applier, tally, await asyncio.to_thread(_items, source.mapping, page))
+                _fill(report, tally)
+                await self._keep(source, report)
+            now_ms = self._now_ms()
+            due = whole or now_ms - state.swept_at_ms >= source.client.config.full_interval * 1000
+            gone = await self._sweep(source, session, applier, tally) if due else []
+            await applier.finish()
+            await applier.remove(gone)
+        finally:
+            await asyncio.to_thread(session.close)
+        return replace(
+            state, cursor=mark or cursor, server=server, form=source.form, swept_at_ms=now_ms if due else state.swept_at_ms
+        )
+
+    async def _take(self, applier: Applier, tally: Tally, items: Sequence[Item | Trouble]) -> None:
+        for item in items:
+            if isinstance(item, Trouble):
+                tally.read += 1
+                tally.trouble(item)
+        await applier.add([item for item in items if isinstance(item, Item)])
+
+    async def _sweep(self, source: _Source, session: LdapSession, applier: Applier, tally: Tally) -> list[UUID]:
+        """Looks at who is there: takes over who was moved or is new; those that are gone. Raises SyncFailed."""
+        there: dict[UUID, str] = {}
+        async for page in _pages(session, parse_filter(source.mapping.filter), [source.mapping.server.id]):
+            there |= {id: raw.dn for raw in page if (id := source.mapping.id_of(raw)) is not None}
+        known: set[UUID] = set()
+        gone: list[UUID] = []
+        async for entry in self._entries.export(source.client.source):
+            known.add(entry.id)
+            dn = there.get(entry.id)
+            if dn is None:
+                gone.append(entry.id)
+            elif dn != entry.origin.key and entry.id not in applier.seen:
+                await applier.add([Item(replace(entry, origin=replace(entry.origin, key=dn)))])
+        if len(gone) > max(_FEW, source.client.config.most_removed * len(known)):
+            raise SyncFailed(
+                f"{len(gone)} of {len(known)} entries are not there any more; look at base, filter and rights of "
+                "bind_dn, or allow more with most_removed"
+            )
+        missing = [id for id in there if id not in known and id not in applier.seen]
+        for begin in range(0, len(missing), _ASKED_AT_ONCE):
+            wanted = Or(tuple(source.mapping.equals(id) for id in missing[begin : begin + _ASKED_AT_ONCE]))
+            async for page in _pages(session, And((parse_filter(source.mapping.filter), wanted)), source.mapping.attributes):
+                await self._take(applier, tally, await asyncio.to_thread(_items, source.mapping, page))
+        return gone
+
+    # What is kept
+
+    async def _state(self, source: _Source) -> _State:
+        raw = await self._store.execute("HGET", source.key, "state")
+        if raw is None:
+            return _State()
+        content = json.loads(raw)
+        return _State(**{**content, "cursor": tuple(content["cursor"])})
+
+    async def _keep(self, source: _Source, report: pb.SyncReport, state: _State | None = None) -> None:
+        values: list[str | bytes] = ["report", report.SerializeToString()]
+        if state is not None:
+            content = {name: getattr(state, name) for name in _State.__slots__}
+            values += ["state", json.dumps(content)]
+            await self._store.durable("HSET", source.key, *values)
+            return
+        await self._store.execute("HSET", source.key, *values)
+
+    def _now_ms(self) -> int:
+        return round(self._clock.wall() * 1000)
+
+
+def _order(change: tuple[str, str]) -> tuple[int, str]:
+    """Changes of one server in their order: numbers are longer when they are larger, times are of one length."""
+    return len(change[1]), change[1]
+
+
+def _mark(session: LdapSession, source: _Source) -> tuple[str, tuple[str, str] | None]:
+    """Which server it is, and up to where it has counted; None where changes have times instead."""
+    if source.client.config.kind != "ad":
+        return source.client.config.url, None
+    root = session.root(["dsServiceName", "highestCommittedUSN"])
+    usn = root.text("highestCommittedUSN")
+    return root.text("dsServiceName") or source.client.config.url, ("uSNChanged", usn) if usn.isdigit() else None
+
+
+def _items(mapping: LdapMapping, page: Sequence[RawEntry]) -> list[Item | Trouble]:
+    return [mapping.item(raw) for raw in page]
+
+
+async def _pages(session: LdapSession, filter: Filter, names: Sequence[str]) -> AsyncIterator[list[RawEntry]]:
+    pages = session.pages(str(filter), names)
+    while (page := await asyncio.to_thread(next, pages, None)) is not None:
+        yield page
+
+
+def _fill(report: pb.SyncReport, tally: Tally) -> None:
+    report.read, report.added, report.changed, report.removed = tally.read, tally.added, tally.changed, tally.removed
+    report.bad = tally.bad
+    del report.problems[:]
+    report.problems.extend(problems_of(tally))
+    report.differences[:] = tally.differences

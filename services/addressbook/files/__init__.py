@@ -1,0 +1,1 @@
+"""Address-book files: made once a day, kept in Redis, read by the web services."""
