@@ -1,6 +1,8 @@
 """The HTTPS port: connections within limits, requests by the table of routes, each a span, counted, and answered in time.
 
-A connection on which no request begins in time is closed, as is one more of an address that has too many.
+A connection on which no request begins in time is closed, as is one more of an address that has too many. What a row of the
+table says of a request is checked here, before its handler is asked: who may, how large, of which type, and that what
+changes something does not come from a page of another site (`services.web.guarding_pages`).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from aiohttp import web
@@ -17,28 +19,40 @@ from aiohttp import web
 from parley.platform.clock import Clock
 from parley.platform.limits import RateLimiter
 from parley.platform.telemetry.tracing import Tracer
-from parley.webticket.soap import SoapError, fault
+from parley.webticket.soap import SoapError
 from services.web.config import WebLimitsConfig
 from services.web.errors import HttpError
+from services.web.failures import failure
+from services.web.guarding_pages import PageGuard, compress, request_id_of
 from services.web.metrics import CONNECTIONS, REQUESTS, refused
-from services.web.routes import XML, Route
+from services.web.routes import Access, Caller, Route, RouteTable, Style, headers_of, note, request_id
 
 logger = logging.getLogger(__name__)
 
 _KEEP_ALIVE_S: Final = 75.0
 _LINGER_S: Final = 1.0
 """How long what is left of a request is read after the answer."""
-_INCOMPLETE: Final = frozenset({408, 413})
-"""Answers before the request was read whole."""
 _UNKNOWN: Final = "unknown"
+_STYLES: Final = {"/api/": Style.PROBLEM, "/scim/": Style.SCIM}
+_QUIET: Final = frozenset({304, 401})
+"""Answers that belong to the usual exchange."""
+
+
+Gate = Callable[[web.Request, Route], Awaitable[Caller]]
+"""Who sends a request, if the route lets them. Raises HttpError."""
 
 
 class HttpsServer:
     """Serves until closed."""
 
-    def __init__(self, routes: Sequence[Route], limits: WebLimitsConfig, clock: Clock, tracer: Tracer) -> None:
-        self._routes = {(route.method, route.path.lower()): route for route in routes}
-        self._methods = {path: [method for method, other in self._routes if other == path] for _, path in self._routes}
+    def __init__(
+        self, routes: Sequence[Route], limits: WebLimitsConfig, clock: Clock, tracer: Tracer, gate: Gate, pages: PageGuard
+    ) -> None:
+        """``gate``: asked for every route that is not open to all."""
+        self._table = RouteTable(routes)
+        self._gate = gate
+        self._pages = pages
+        self._users = RateLimiter(limits.user_requests_per_second, limits.user_request_burst)
         self._limits = limits
         self._clock = clock
         self._tracer = tracer
@@ -53,7 +67,8 @@ class HttpsServer:
     async def open(self, hosts: Sequence[str], port: int, context: ssl.SSLContext) -> None:
         """Binds the port. Raises OSError when it is taken; what was opened is closed then."""
         app = web.Application(client_max_size=self._limits.body_bytes)
-        app.router.add_route("*", "/{path:.*}", self._serve)
+        app.router.add_route("*", r"/{path:[\s\S]*}", self._serve)  # a line break too is ours to refuse
+        app.on_response_prepare.append(self._complete)
         runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_KEEP_ALIVE_S, lingering_time=_LINGER_S
         )
@@ -110,47 +125,91 @@ class HttpsServer:
                 refused(limit)
                 handler.transport.abort()
 
-    async def _serve(self, request: web.Request) -> web.Response:
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
         self._known.add(request.protocol)
-        path = request.path.lower()
-        route = self._routes.get((request.method, path))
-        name = f"{route.method} {route.path}" if route is not None else _UNKNOWN
+        found = self._table.find(request.method, request.rel_url.raw_path)
+        route = found.route
+        name = route.name if route is not None else _UNKNOWN
+        limit = (route.body_bytes if route is not None else 0) or self._limits.body_bytes
+        request = request.clone(client_max_size=limit)
+        note(request, parameters=found.parameters, limit=limit, id=request_id_of(request))
         with self._tracer.start(f"http {name}", kind="server") as span:
-            if self._rate.allow(request.remote or "", self._clock.monotonic()):
-                response = await self._answer(route, request, path)
-            else:
+            span.set("http.request.id", request_id(request))
+            if not self._rate.allow(request.remote or "", self._clock.monotonic()):
                 refused("requests")
-                response = web.Response(status=429, text="too many requests\n", headers={"Retry-After": "5"})
-            response.headers["Cache-Control"] = "no-store"
+                response: web.StreamResponse = web.Response(
+                    status=429, text="too many requests\n", headers={"Retry-After": "5"}
+                )
+            elif route is None:
+                response = _nothing(request, found.methods)
+            else:
+                response = await self._answer(route, request, limit)
+            if not response.prepared:
+                self._finish(request, response)
             span.set("http.response.status_code", response.status)
         REQUESTS.labels(name, str(response.status)).inc()
         return response
 
-    async def _answer(self, route: Route | None, request: web.Request, path: str) -> web.Response:
-        if route is None:
-            allowed = self._methods.get(path)
-            if allowed is None:
-                return web.Response(status=404, text="there is nothing here\n")
-            return web.Response(status=405, text="not with this method\n", headers={"Allow": ", ".join(allowed)})
+    async def _answer(self, route: Route, request: web.Request, limit: int) -> web.StreamResponse:
         try:
-            async with asyncio.timeout(self._limits.request_seconds):
-                return await route.handler(request)
+            async with asyncio.timeout(route.seconds or self._limits.request_seconds):
+                return await self._handle(route, request, limit)
         except TimeoutError:
             refused("request_seconds")
-            return _failure(HttpError(408, "the request took too long"))
+            error = HttpError(408, "the request took too long")
         except web.HTTPRequestEntityTooLarge:
             refused("body_bytes")
-            return _failure(HttpError(413, "the body is too large"))
-        except SoapError as error:
-            return _failure(HttpError(400, str(error)))
-        except HttpError as error:
-            return _failure(error)
+            error = HttpError(413, "the body is too large")
+        except SoapError as wrong:
+            error = HttpError(400, str(wrong))
+        except HttpError as told:
+            error = told
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:
+            if route.style is Style.SOAP:
+                raise
+            logger.exception("%s failed, request %s", route.name, request_id(request))
+            error = HttpError(500, "a mistake of ours; the log has it by the request id")
+        if error.status not in _QUIET:
+            logger.info("%s answered %d: %s, request %s", route.name, error.status, error.text, request_id(request))
+        return failure(request, error, route.style)
+
+    async def _handle(self, route: Route, request: web.Request, limit: int) -> web.StreamResponse:
+        self._pages.refuse_other_sites(request)
+        if (request.content_length or 0) > limit:
+            raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
+        if route.access is not Access.OPEN:
+            caller = await self._gate(request, route)
+            if not self._users.allow(caller.address or caller.scheme, self._clock.monotonic()):
+                refused("user_requests")
+                raise HttpError(429, "too many requests", headers=[("Retry-After", "5")])
+            note(request, caller=caller)
+        if route.content_types and request.content_type not in route.content_types and request.body_exists:
+            raise HttpError(415, f"the body has to be {' or '.join(route.content_types)}")
+        return await route.handler(request)
+
+    def _finish(self, request: web.Request, response: web.StreamResponse) -> None:
+        """What goes with an answer that is not on its way yet."""
+        for name, value in headers_of(request):
+            response.headers.add(name, value)
+        response.headers.setdefault("X-Request-Id", request_id(request))
+        if isinstance(response, web.Response):
+            compress(request, response)
+
+    async def _complete(self, request: web.Request, response: web.StreamResponse) -> None:
+        """The headers of every answer."""
+        self._pages.add_headers(response)
+        if "X-Request-Id" not in response.headers and request_id(request):
+            response.headers["X-Request-Id"] = request_id(request)
 
 
-def _failure(error: HttpError) -> web.Response:
-    code = "Server" if error.status >= 500 else "Client"
-    response = web.Response(body=fault(code, error.text), status=error.status, content_type=XML)
-    response.headers.extend(error.headers)
-    if error.status in _INCOMPLETE:
-        response.force_close()
-    return response
+def _nothing(request: web.Request, methods: Sequence[str]) -> web.Response:
+    """That there is no such path, or not with this method; in the words of the interface whose path it is."""
+    allow = [("Allow", ", ".join(methods))] if methods else []
+    error = HttpError(405, "not with this method", headers=allow) if methods else HttpError(404, "there is nothing here")
+    path = request.path.lower()
+    style = next((style for begin, style in _STYLES.items() if path.startswith(begin)), None)
+    if style is not None:
+        return failure(request, error, style)
+    return web.Response(status=error.status, text=f"{error.text}\n", headers=dict(error.headers))

@@ -16,10 +16,14 @@ from parley.webticket.soap import SoapError
 from parley.webticket.tickets import Ticket, Tickets
 from parley.webticket.trust import TokenRequest, TokenResponse, computed_key
 from services.web.errors import HttpError
-from services.web.routes import CERTIFICATES, TICKET_ENTRY, XML, Urls
+from services.web.routes import ADDRESS_BOOK, CERTIFICATES, TICKET_ENTRY, XML, Urls
 from services.web.signing_in import HttpSignIn
 
-AUDIENCES: Final = {CERTIFICATES.lower(): "certificates"}
+AUDIENCES: Final = {
+    CERTIFICATES.lower(): "certificates",
+    **dict.fromkeys(("/groupexpansion/service.svc", "/groupexpansion/int/service.asmx"), ADDRESS_BOOK),
+    **dict.fromkeys(("/groupexpansion/ext/service.asmx", "/abs"), ADDRESS_BOOK),
+}
 """Services that take tickets, by the beginning of their paths."""
 
 

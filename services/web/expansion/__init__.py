@@ -1,0 +1,1 @@
+"""Groups and searches of the address book by SOAP."""
