@@ -1,0 +1,1 @@
+"""Measurements on a real cluster, of what ``make cluster-install`` has installed."""
