@@ -12,7 +12,8 @@ SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 CODE := parley services tests bench fuzz tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage unit native check compiled bench fuzz proto proto-baseline fmt lock clean
+.PHONY: help run test coverage unit native check compiled bench fuzz proto proto-baseline fmt lock clean \
+  cluster-tools cluster-images cluster-up cluster-install cluster-test cluster-soak cluster-down
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -70,6 +71,32 @@ compiled: $(DEV_STAMP) ## Compile the hot paths, and test what is compiled again
 	@command -v cc >/dev/null || { echo "a C compiler is needed"; exit 1; }
 	@mkdir -p build; $(BIN)/python tools/compile_cores.py build/compiled >build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
 	cd build/compiled && PYTHONPATH=. ../../$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(or $(ARGS),$(COMPILED_TESTS))
+
+cluster-tools: $(DEV_STAMP) ## Install and build what the local cluster needs; takes minutes the first time
+	@tools/cluster/cluster.sh install-tools
+	@tools/cluster/cluster.sh build
+	@tools/images/install.sh
+
+cluster-images: cluster-tools native ## Build the container images, without a daemon
+	@tools/install-kafka.sh >/dev/null
+	@tools/install-jaeger.sh >/dev/null
+	tools/images/build.sh
+
+cluster-up: cluster-tools ## Start a Kubernetes of two nodes on this machine, or use the one that KUBECONFIG or Docker has
+	tools/cluster/cluster.sh up
+
+cluster-install: cluster-images cluster-up ## Install the chart into that cluster, with images of this checkout
+	tools/cluster/install.sh
+
+cluster-test: cluster-install ## Run the tests that need the cluster, then end it; KEEP=1 leaves it running
+	@$(BIN)/python -m pytest tests/cluster $(ARGS); status=$$?; \
+	if [ -z "$(KEEP)" ]; then tools/cluster/cluster.sh down; fi; exit $$status
+
+cluster-soak: cluster-install ## Upgrade under load, recovery and throughput, on the cluster: a quarter of an hour and more
+	$(BIN)/python -m bench cluster $(ARGS)
+
+cluster-down: ## End the local cluster
+	tools/cluster/cluster.sh down
 
 fuzz: $(DEV_STAMP) ## Fuzz the parsers for a while
 	$(BIN)/python -m fuzz.run --seconds 30 $(ARGS)

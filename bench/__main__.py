@@ -10,7 +10,9 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
+from bench.addressbook import directory
 from bench.calls import set_up
+from bench.cluster.run import PARTS, on_cluster
 from bench.connections import idle_connections
 from bench.peers.kamailio import Kamailio, KamailioPair
 from bench.peers.parley import PASSWORD, Parley, ParleyPair
@@ -22,7 +24,8 @@ from bench.sign_in import storm
 from bench.tables import Result, write_report
 
 NAMES = [f"user{index}" for index in range(1000)]
-CHOICES = ("register", "rising", "calls", "connections", "presence", "sign-in", "relay")
+CHOICES = ("register", "rising", "calls", "connections", "presence", "sign-in", "relay", "addressbook")
+"""What needs nothing but this machine; `cluster` needs one, and an installation in it."""
 
 
 async def run(options: argparse.Namespace, console: Console) -> list[Result]:
@@ -54,6 +57,11 @@ async def run(options: argparse.Namespace, console: Console) -> list[Result]:
             relays = [*ours, Coturn(work / "coturn")]
             for result in await relayed(relays, load_generator(), seconds=min(2.0, seconds)):
                 show(result)
+        if "addressbook" in what:
+            for result in await directory(work / "addressbook", options.entries, seconds):
+                show(result)
+        if "cluster" in what:
+            await on_cluster(options.parts or PARTS, show, options.figures)
     return results
 
 
@@ -68,7 +76,12 @@ def _peers(work: Path) -> list[Parley | Kamailio]:
 def main() -> None:
     """Reads the command line and runs."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="*", default=list(CHOICES), help=f"any of {', '.join(CHOICES)}; all by default")
+    parser.add_argument(
+        "what", nargs="*", default=list(CHOICES), help=f"any of {', '.join(CHOICES)}, which is the default; or cluster"
+    )
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), help="of cluster, when not all")
+    parser.add_argument("--figures", type=Path, default=Path("build/cluster.json"), help="where cluster writes its figures")
+    parser.add_argument("--entries", type=int, default=100_000, help="people of the directory")
     parser.add_argument("--seconds", type=float, default=10, help="length of each measurement")
     parser.add_argument("--connections", type=int, default=10_000, help="idle TLS phones")
     parser.add_argument("--watchers", type=int, default=1_000, help="who watch one user")
@@ -77,8 +90,8 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="also write the tables to this file, as Markdown")
     options = parser.parse_args()
     for name in options.what:
-        if name not in CHOICES:
-            parser.error(f"{name} is none of {', '.join(CHOICES)}")
+        if name not in (*CHOICES, "cluster"):
+            parser.error(f"{name} is none of {', '.join(CHOICES)}, cluster")
     console = Console()
     console.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
     results = uvloop.run(run(options, console))

@@ -50,15 +50,17 @@ async def run_sipp(
     contact_port: int | None = None,
     extra: Sequence[str] = (),
     timeout: float = 120,
+    source: str = "127.0.0.1",
 ) -> LoadResult:
     """Runs a scenario to its end and reads its statistics and response times.
 
+    ``source`` is the address it sends from.
     ``contact_port`` is where the users of a REGISTER want to be called; by default the port it is sent from.
     """
     with tempfile.TemporaryDirectory() as work:
         arguments = [
             "sipp", target, "-sf", str(SCENARIOS / scenario), "-inf", str(users),
-            "-i", "127.0.0.1", "-p", str(port), "-r", str(rate), "-m", str(calls), "-l", str(max(100, int(rate * 4))),
+            "-i", source, "-p", str(port), "-r", str(rate), "-m", str(calls), "-l", str(max(100, int(rate * 4))),
             "-key", "contact_port", str(contact_port or port), "-nostdin",
             "-trace_stat", "-stf", "stat.csv", "-fd", "1", "-trace_rtt", "-rtt_freq", "1",
             "-trace_err", "-error_file", "errors.log", "-timeout", str(int(timeout)), "-buff_size", "4194304", *extra,

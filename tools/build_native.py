@@ -3,7 +3,7 @@
 What is built is kept in the cache under a hash of the sources and the compiler, so a checkout whose sources were built
 before is ready at once. Without cargo nothing is built and that is said; the relay then works in Python. When cargo is there
 and fails, that is said as well, and with CI=true it is an error. ``--print`` prints the folder, in which are the wheel and
-the load generator of the benchmark.
+the load generator of the benchmark. ``--pack MODULE.so FOLDER`` packs a module that was compiled elsewhere as a wheel.
 """
 
 import base64
@@ -48,12 +48,12 @@ def compile_crate(into: Path, target: Path) -> None:
     subprocess.run([*build, "--bins"], check=True, env=env, stdout=sys.stderr)
     subprocess.run([*build, "--lib", "--features", "python"], check=True, env=env, stdout=sys.stderr)
     shutil.copy(target / "release" / "relay-load", into / "relay-load")
-    version = tomllib.loads((CRATE / "Cargo.toml").read_text())["package"]["version"]
-    write_wheel(into, version, (target / "release" / f"lib{MODULE}.so").read_bytes())
+    write_wheel(into, (target / "release" / f"lib{MODULE}.so").read_bytes())
 
 
-def write_wheel(into: Path, version: str, module: bytes) -> None:
+def write_wheel(into: Path, module: bytes) -> None:
     """Packs a module as the binary distribution format has it (PEP 427)."""
+    version = tomllib.loads((CRATE / "Cargo.toml").read_text())["package"]["version"]
     info = f"{MODULE}-{version}.dist-info"
     files = {
         f"{MODULE}.abi3.so": module,
@@ -100,6 +100,9 @@ def install(folder: Path) -> None:
 def main() -> int:
     """Builds and installs, or says why not."""
     status = 0
+    if sys.argv[1:2] == ["--pack"]:
+        write_wheel(Path(sys.argv[3]), Path(sys.argv[2]).read_bytes())
+        return 0
     if sys.platform != "linux":
         reason = "it is for Linux"
     elif not shutil.which("cargo"):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs Debian packages that the tests use: SIPp, baresip, Chromium, a JDK and Maven, and what the SIPE client of
-# tests/interop/sipe is built with and loads; libnice; client programs of coturn; an MIT KDC and what the package gssapi is built with; networks to test NAT
+# tests/interop/sipe is built with and loads; libnice; client programs of coturn; an MIT KDC and what the package gssapi is built with; OpenLDAP; networks to test NAT
 # in. With `bench` also Kamailio.
 # Does nothing for what is there already; needs root and apt for what is not.
 set -euo pipefail
@@ -9,6 +9,7 @@ declare -A programs=(
   [sipp]=sip-tester [baresip]=baresip [chromium]=chromium [java]=default-jdk-headless [mvn]=maven
   [ip]=iproute2 [nft]=nftables [turnutils_uclient]=coturn [finch]=finch [gcc]=gcc [make]=make [pkg-config]=pkg-config
   [krb5kdc]=krb5-kdc [kadmin.local]=krb5-admin-server [kinit]=krb5-user [krb5-config]=libkrb5-dev
+  [slapd]=slapd
 )
 declare -A libraries=(
   [purple]=libpurple-dev [json-glib-1.0]=libjson-glib-dev [gstreamer-1.0]=libgstreamer1.0-dev [libxml-2.0]=libxml2-dev [nice]=libnice-dev
@@ -47,7 +48,10 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# coturn is there for its client programs: neither now nor after a restart of the machine shall its server take port 3478.
+# coturn is there for its client programs, slapd is started by tests: neither now nor after a restart of the machine shall
+# their servers take ports 3478 and 389.
 mkdir -p /etc/systemd/system
-[ -e /etc/systemd/system/coturn.service ] || ln -s /dev/null /etc/systemd/system/coturn.service
+for service in coturn slapd; do
+  [ -e "/etc/systemd/system/$service.service" ] || ln -s /dev/null "/etc/systemd/system/$service.service"
+done
 apt-get install -y -qq --no-install-recommends "${packages[@]}"

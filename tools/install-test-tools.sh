@@ -20,6 +20,10 @@ want "Kerberos" ./install-kerberos.sh
 want "Kafka" ./install-kafka.sh
 want "Jaeger" ./install-jaeger.sh
 want "JsSIP" ./install-jssip.sh
+want "helm 3, helm 4 and kubeconform" ./install-helm.sh
+want "schemas of Kubernetes" ./install-kubernetes-schemas.sh
+want "checkov" ./install-checkov.sh
+want "promtool" ./install-promtool.sh
 
 if [ ${#missing[@]} -gt 0 ]; then
   echo "The tests that need these are skipped, as they could not be installed here:"

@@ -6,32 +6,28 @@ import asyncio
 import os
 import socket
 import ssl
-import statistics
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from parley.cli.errors import Exit, fail
-from parley.cli.session import Options, call, console, settings_of, show_json, show_table
+from parley.cli.session import Options, call, console, settings_of, show_json, show_table, trust_of
 from parley.platform.config import PlatformConfig
 from parley.platform.rpc.host import RpcHost
 from parley.proto.avedge.v1 import credentials_pb2, relay_pb2
 from parley.proto.avedge.v1.credentials_pb2_grpc import CredentialsStub
 from parley.proto.avedge.v1.relay_pb2_grpc import RelayStub
 from parley.stun.addresses import Address
-from parley.stun.probe import Probe, ProbeError
+from parley.stun.probe import ProbeError
+from parley.stun.trial import INTERVAL_S, Trial, there_and_back
 from parley.stun.turn.allocations import Transport
 
 app = typer.Typer(help="Look at the relay of voice and video, and try it.", no_args_is_help=True)
 
 _RELAY = "parley.avedge.v1.Relay"
 _CREDENTIALS = "parley.avedge.v1.Credentials"
-_PAYLOAD = 172
-_INTERVAL_S = 0.02
-_PATIENCE_S = 1.0
 _LIMIT_S = 20.0
 
 
@@ -95,21 +91,6 @@ async def _issue(host: RpcHost, target: str | None, user: str, seconds: int) -> 
     return response
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What came of one way to the relay. Delays in milliseconds, there and back through two relays."""
-
-    transport: str
-    server: str
-    problem: str = ""
-    mapped: str = ""
-    relayed: str = ""
-    sent: int = 0
-    lost: int = 0
-    median_ms: float = 0.0
-    worst_ms: float = 0.0
-
-
 @app.command("test")
 def try_relay(
     context: typer.Context,
@@ -146,7 +127,7 @@ def try_relay(
     if not user:
         servers = call(options, lambda rpc, target: _issue(rpc, target, "edge-test", 600)).ice_servers
         user, password = next(((item.username, item.credential) for item in servers if item.username), ("", ""))
-    trust = _trust(ca, settings_of(options).section("platform", PlatformConfig).data_folder)
+    trust = trust_of(ca, settings_of(options).section("platform", PlatformConfig).data_folder)
     trials = itself + asyncio.run(_try_all(host, places, user, password, packets, trust))
     if options.as_json:
         show_json([asdict(trial) for trial in trials])
@@ -161,19 +142,6 @@ async def _status(host: RpcHost, target: str | None) -> relay_pb2.GetStatusRespo
         await host.channel(_RELAY, target).stub(RelayStub).GetStatus(relay_pb2.GetStatusRequest())
     )
     return response
-
-
-def _trust(ca: Path | None, data: Path) -> ssl.SSLContext:
-    """The system's authorities, the one that is named, and the development CA of the configured data folder."""
-    context = ssl.create_default_context()
-    own = data / "tls" / "ca.pem"
-    for path in (ca, own if own.exists() else None):
-        if path is not None:
-            try:
-                context.load_verify_locations(path)
-            except (OSError, ssl.SSLError) as error:
-                raise fail(f"cannot use {path}: {error}", Exit.USAGE) from None
-    return context
 
 
 async def _try_all(
@@ -192,8 +160,8 @@ async def _try_all(
             continue
         server = Address(address, port)
         try:
-            async with asyncio.timeout(_LIMIT_S + packets * _INTERVAL_S):
-                trials.append(await _try(server, transport, host, user, password, packets, trust))
+            async with asyncio.timeout(_LIMIT_S + packets * INTERVAL_S):
+                trials.append(await there_and_back(server, transport, host, user, password, packets, trust))
         except ProbeError as error:
             trials.append(Trial(str(transport), str(server), str(error)))
         except ssl.SSLError as error:
@@ -206,43 +174,6 @@ async def _try_all(
 def _reason(error: OSError) -> str:
     """What the system says, without what asyncio says about it."""
     return os.strerror(error.errno) if error.errno else "no answer in time"
-
-
-async def _try(
-    server: Address, transport: Transport, name: str, user: str, password: str, packets: int, trust: ssl.SSLContext
-) -> Trial:
-    """Two allocations over one transport, each the other's peer; what one sends the other sends back."""
-    delays: dict[int, float] = {}
-    sent: dict[int, float] = {}
-
-    def came_back(payload: bytes) -> None:
-        number = int.from_bytes(payload[:4], "big")
-        if number in sent:
-            delays.setdefault(number, time.perf_counter() - sent[number])
-
-    async with (
-        Probe.open(server, transport, tls=trust, name=name) as one,
-        Probe.open(server, transport, tls=trust, name=name) as other,
-    ):
-        mapped = await one.binding()
-        relayed, peer = await one.allocate(user, password), await other.allocate(user, password)
-        await one.bind(peer)
-        await other.bind(relayed)
-        one.on_data, other.on_data = came_back, other.send
-        for number in range(packets):
-            sent[number] = time.perf_counter()
-            one.send(number.to_bytes(4, "big") + bytes(_PAYLOAD - 4))
-            await asyncio.sleep(_INTERVAL_S)
-        until = time.perf_counter() + _PATIENCE_S
-        while len(delays) < packets and time.perf_counter() < until:
-            await asyncio.sleep(_INTERVAL_S)
-        await one.release()
-        await other.release()
-    times = [delay * 1000 for delay in delays.values()] or [0.0]
-    return Trial(
-        str(transport), str(server), "", str(mapped), str(relayed), packets, packets - len(delays),
-        round(statistics.median(times), 2), round(max(times), 2),
-    )  # fmt: skip
 
 
 def _show(trials: list[Trial]) -> None:

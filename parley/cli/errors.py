@@ -7,6 +7,7 @@ from enum import IntEnum
 import typer
 from grpc import StatusCode
 from rich.console import Console
+from rich.markup import escape
 
 from parley.platform.rpc.errors import RpcError
 
@@ -41,9 +42,9 @@ errors = Console(stderr=True, highlight=False)
 
 def fail(message: str, code: Exit, hint: str = "") -> typer.Exit:
     """Prints what went wrong and what to do; raise what is returned."""
-    errors.print(f"[red]error:[/red] {message}", soft_wrap=True)
+    errors.print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
     if hint:
-        errors.print(f"[dim]hint:[/dim] {hint}", soft_wrap=True)
+        errors.print(f"[dim]hint:[/dim] {escape(hint)}", soft_wrap=True)
     return typer.Exit(int(code))
 
 

@@ -11,7 +11,23 @@ import typer
 # Forked children would otherwise inherit gRPC's threads; Parley starts its children with exec only.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-from parley.cli import calls, config, contacts, doctor, edge, presence, registrations, run, users
+from parley.cli import (
+    book_files,
+    calls,
+    config,
+    contacts,
+    devices,
+    directory,
+    doctor,
+    drain,
+    edge,
+    init,
+    presence,
+    registrations,
+    run,
+    selftest,
+    users,
+)
 from parley.cli.errors import EXIT_HELP
 from parley.cli.session import Options
 
@@ -24,11 +40,18 @@ app.add_typer(users.app, name="user")
 app.add_typer(presence.app, name="presence")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(config.app, name="config")
+app.add_typer(directory.app, name="directory")
+app.add_typer(book_files.app, name="book-files")
+app.add_typer(devices.app, name="devices")
 app.add_typer(edge.app, name="edge")
+app.add_typer(init.app, name="init")
 app.command("run")(run.run)
 app.command("registrations")(registrations.registrations)
 app.command("calls")(calls.calls)
+app.command("drain")(drain.drain)
+app.command("undrain")(drain.undrain)
 app.command("doctor")(doctor.doctor)
+app.command("selftest")(selftest.selftest)
 
 
 @app.callback()

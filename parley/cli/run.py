@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import MutableMapping
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +13,9 @@ from rich.table import Table
 from parley.cli.errors import Exit, fail
 from parley.cli.session import Options, console, settings_of
 from parley.platform.addresses import is_wildcard
-from parley.platform.config import ConfigError, PlatformConfig, Settings
+from parley.platform.config import ConfigError, PlatformConfig, Settings, is_local
 from parley.platform.host import Process, service_classes
+from parley.platform.running import EndedEarly
 from parley.platform.store.errors import StoreError
 
 DEFAULT_ORDER = ("addressbook", "registrar", "presence", "messaging", "conference", "immcu", "avedge", "frontend")
@@ -29,10 +31,17 @@ def run(
     """
     options: Options = context.obj
     if options.config is None and not services and "PARLEY_CONFIG" not in os.environ:
-        os.environ.setdefault("PARLEY_ADDRESSBOOK_DEMO", "true")
+        for_a_first_try(os.environ)
     settings = settings_of(options)
     names = _names(services)
     raise typer.Exit(_run(settings, names))
+
+
+def for_a_first_try(environ: MutableMapping[str, str]) -> None:
+    """Demo users; where only this machine gets in, alice administers over HTTPS. What is set stays."""
+    environ.setdefault("PARLEY_ADDRESSBOOK_DEMO", "true")
+    if is_local(f"{environ.get('PARLEY_BIND') or '127.0.0.1'}:0"):
+        environ.setdefault("PARLEY_WEB_ADMINISTRATORS", '["alice@example.test"]')
 
 
 def _names(text: str) -> list[str]:
@@ -51,7 +60,10 @@ def _run(settings: Settings, names: list[str]) -> int:
 
     async def main() -> int:
         process = Process(settings, names)
-        await process.start()
+        try:
+            await process.start()
+        except EndedEarly as end:
+            return end.code
         try:
             show_up(process)
             return await process.run()
@@ -83,6 +95,9 @@ def show_up(process: Process) -> None:
         web = _service(process, "web")
         if web is not None:
             table.add_row("HTTPS", web.url)
+            if web.config.administrators:
+                who = ", ".join(address.removeprefix("sip:") for address in web.config.administrators)
+                table.add_row("admin page", f"{web.url}/admin, for {who}")
         relay = _service(process, "avedge")
         if relay is not None:
             ports = [f"{item.kind.upper()} {item.host}:{item.port}" for item in relay.status().listeners]

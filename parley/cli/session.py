@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,19 @@ def call(options: Options, work: Callable[[RpcHost, str | None], Awaitable[Resul
         return asyncio.run(main())
     except RpcError as error:
         raise rpc_failure(error) from None
+
+
+def trust_of(ca: Path | None, data: Path) -> ssl.SSLContext:
+    """The system's authorities, the one that is named, and the development CA of the configured data folder."""
+    context = ssl.create_default_context()
+    own = data / "tls" / "ca.pem"
+    for path in (ca, own if own.exists() else None):
+        if path is not None:
+            try:
+                context.load_verify_locations(path)
+            except (OSError, ssl.SSLError) as error:
+                raise fail(f"cannot use {path}: {error}", Exit.USAGE) from None
+    return context
 
 
 def show_json(value: Any) -> None:

@@ -92,14 +92,43 @@ class RpcConfig(Section):
         return self
 
 
+class ClientTls(Section):
+    """TLS to a server that is not Parley's."""
+
+    ca: Path | None = Field(
+        default=None,
+        description="PEM file with the CA that signed the server's certificate; empty: the system's authorities",
+    )
+    certificate: Path | None = Field(default=None, description="PEM file with a certificate to show, where one is demanded")
+    key: Path | None = Field(default=None, description="PEM file with its key")
+    server_name: str = Field(
+        default="", description="Name that the server's certificate must have; empty: the one it is reached by"
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> ClientTls:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together: set both, or none")
+        return self
+
+
 class RedisConfig(Section):
     """The store."""
 
-    url: str = Field(default="", description="redis://host:port/0 or unix:///path; empty: a bundled Valkey is started")
+    url: str = Field(
+        default="",
+        description="redis://host:port/0, rediss:// for TLS, or unix:///path; empty: a bundled Valkey is started",
+    )
     sentinels: list[str] = Field(default=[], description="host:port of Sentinels, in place of `url`")
     master: str = Field(default="mymaster", description="Name that the Sentinels know the master by")
     cluster: bool = Field(default=False, description="`url` names a node of a Redis Cluster")
+    username: str = Field(default="", description="User of the server (ACL); empty: `default`")
     password: SecretStr = Field(default=SecretStr(""), description="Password of the server")
+    sentinel_username: str = Field(default="", description="User of the Sentinels; empty: `default`")
+    sentinel_password: SecretStr = Field(default=SecretStr(""), description="Password of the Sentinels, if they have one")
+    tls: ClientTls | None = Field(
+        default=None, description="TLS to the server, and to Sentinels and all nodes of a cluster; `{}`: with the defaults"
+    )
     replicas: int = Field(default=0, ge=0, description="Replicas that must have fsynced a durable write too")
 
 
@@ -108,6 +137,12 @@ class EventsConfig(Section):
 
     driver: Literal["redis", "kafka"] = Field(default="redis", description="Redis Streams, or Kafka")
     kafka_servers: list[str] = Field(default=[], description="host:port of Kafka brokers")
+    kafka_tls: ClientTls | None = Field(default=None, description="TLS to the brokers; `{}`: with the defaults")
+    kafka_username: str = Field(default="", description="Name to sign in to the brokers with (SASL); empty: no signing in")
+    kafka_password: SecretStr = Field(default=SecretStr(""), description="Password of that name")
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="How to sign in"
+    )
     partitions: int = Field(default=8, ge=1, le=256, description="Partitions of topics that are created")
     replication: int = Field(default=1, ge=1, le=9, description="Replicas of Kafka topics that are created")
     retention: int = Field(default=100_000, ge=100, description="Events kept for each partition on Redis Streams")
@@ -134,6 +169,10 @@ class PlatformConfig(Section):
     )
     trace_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of new traces that are kept")
     metrics_port: int = Field(default=9464, ge=0, le=65535, description="Port of /metrics, /livez and /readyz")
+    health_port: int = Field(
+        default=-1, ge=-1, le=65535,
+        description="Port of the gRPC health service without TLS, for probes of Kubernetes; 0: a free one, -1: none",
+    )  # fmt: skip
     drain_seconds: float = Field(default=30.0, ge=0, description="Longest time a drain may take")
     redis: RedisConfig = Field(default=RedisConfig(), description="The store")
     events: EventsConfig = Field(default=EventsConfig(), description="Facts between services")
@@ -233,7 +272,9 @@ def _set(model: type[Section], data: dict[str, Any], path: list[str], value: str
         data[name] = _from_text(value) if field is not None and _is_structured(field.annotation) else value
         return ""
     inner = _section_type(model.model_fields[name].annotation)
-    child = data.setdefault(name, {})
+    if not isinstance(data.get(name), dict):
+        data[name] = {}
+    child = data[name]
     if inner is None:
         child["__".join(path[1:])] = value
         return ""

@@ -19,11 +19,17 @@ from typing import Any, Final
 
 from parley.platform.applications.host import ApplicationHost
 from parley.platform.clock import SystemClock
-from parley.platform.config import ConfigError, PlatformConfig, Section, Settings
+from parley.platform.config import ConfigError, PlatformConfig, RedisConfig, Section, Settings
+from parley.platform.events.api import EventBus
 from parley.platform.events.factory import make_event_bus
 from parley.platform.keys import load_or_create_master_key, parse_master_key, write_private
-from parley.platform.lifecycle import Runner, Service, ServiceContext, Tasks
+from parley.platform.lifecycle import Service, ServiceContext, Tasks
+from parley.platform.needs import Need, Waiting
+from parley.platform.process_socket import ProcessSocket, ProcessSurface
+from parley.platform.rpc.health import Health, HealthServer
 from parley.platform.rpc.host import MutualTls, RpcHost
+from parley.platform.running import Runner
+from parley.platform.schema import Schema
 from parley.platform.store.client import Store
 from parley.platform.store.valkey import BundledValkey
 from parley.platform.telemetry.http import MetricsServer
@@ -80,64 +86,68 @@ class Process:
     services: list[Service] = field(default_factory=list)
 
     async def start(self) -> None:
-        """Starts everything. Raises ConfigError, OSError, StoreError; what was started is stopped then."""
+        """Starts everything; waits for Redis and Kafka where services need them. What was started is stopped on failure.
+
+        Raises ConfigError, OSError, StoreError; EndedEarly when the process is told to end meanwhile.
+        """
         platform = self.settings.section("platform", PlatformConfig)
         self.platform = platform
         self._data = platform.data_folder
         self._data.mkdir(parents=True, exist_ok=True)
         configure_logs(",".join(self.names), level=platform.log.level, form=platform.log.format)
         self._tracing = Tracing(platform.otlp_endpoint or None, ratio=platform.trace_ratio)
-        self._valkey: BundledValkey | None = None
+        self._clock = SystemClock()
         self._tasks = Tasks()
-        self._runner: Runner | None = None
+        self._runner = Runner(self.services, self._tasks, drain_seconds=platform.drain_seconds)
+        self._health = Health()
+        self._valkey: BundledValkey | None = None
         self._rpc: RpcHost | None = None
         self._metrics: MetricsServer | None = None
+        self._health_server: HealthServer | None = None
+        self._socket: ProcessSocket | None = None
+        self._told = False
         self._stores: list[Store] = []
-        self._buses: list[Any] = []
+        self._buses: list[EventBus] = []
+        self._runner.handle_signals()
         try:
-            await self._start(platform)
+            await self._runner.guard(self._start(platform))
         except BaseException:
             await self.stop()
             raise
 
     async def _start(self, platform: PlatformConfig) -> None:
-        redis = platform.redis
-        if not redis.url and not redis.sentinels:
-            self._valkey = BundledValkey(self._data / "valkey")
-            redis = redis.model_copy(update={"url": await self._valkey.start()})
-            self._tasks.spawn("bundled Valkey", self._valkey.keep_running())
-        listen = list(platform.rpc.listen) or [f"unix:{self._data / SOCKET}"]
+        tls = MutualTls.of(platform.rpc.tls)
+        if tls is not None:
+            tls.check()
+        await self._open_probes(platform)
+        redis = await self._redis(platform)
         self._rpc = RpcHost(
-            listen=listen,
+            listen=list(platform.rpc.listen) or [f"unix:{self._data / SOCKET}"],
             targets=platform.rpc.targets,
-            tls=MutualTls.of(platform.rpc.tls),
+            tls=tls,
             tracer=self._tracing.tracer("rpc"),
+            health=self._health,
         )
-        applications = ApplicationHost(self._rpc)
-        clock = SystemClock()
-        master = platform.master_key.get_secret_value()
-        try:
-            key = parse_master_key(master) if master else load_or_create_master_key(self._data / "master.key")
-        except ValueError as error:
-            raise ConfigError([f"platform.master_key: {error}"]) from None
-        classes = service_classes()
-        for name in self.names:
-            tracer = self._tracing.tracer(name)
-            store = Store(redis, tracer=tracer)
-            bus = make_event_bus(platform.events, store, clock, tracer)
-            self._stores.append(store)
-            self._buses.append(bus)
-            context = ServiceContext(
-                self.settings, platform, clock, store, bus, self._rpc, applications, tracer, key, self._tasks
-            )
-            self.services.append(classes[name](context))
-        for service in self.services:
-            service.register()
-        self._runner = Runner(self.services, self._tasks, drain_seconds=platform.drain_seconds)
+        self._make_services(platform, redis, self._rpc)
+        gate = Store(redis)  # without a tracer: what is asked before the start belongs to no service
+        self._stores.append(gate)
+        waiting = Waiting({Need.STORE: Schema(gate).check, Need.EVENTS: self._buses[0].check}, self._clock)
+        self._socket = ProcessSocket(self._data, ProcessSurface(self._runner, self.services, waiting))
+        await self._socket.start()
         await self._rpc.start()
         for bus in self._buses:
             await bus.start()
-        await self._runner.start()
+        await self._runner.start(waiting)
+        await gate.close()
+        self._write_run_file()
+        self._told = True
+
+    async def _open_probes(self, platform: PlatformConfig) -> None:
+        """Before all else, so that who asks is answered, however long the start takes."""
+        if platform.health_port >= 0:
+            self._health_server = HealthServer(self._health, platform.bind, platform.health_port)
+            await self._health.set(ready=False)
+            await self._health_server.start()
         self._metrics = MetricsServer(platform.bind, platform.metrics_port, lambda: self.ready)
         try:
             await self._metrics.start()
@@ -148,13 +158,54 @@ class Process:
                 f"{error.strerror or error}; set platform.metrics_port",
             ) from None
         self._tasks.spawn("health", self._report_health())
-        self._runner.handle_signals()  # before others learn of this process, and may tell it to end
-        self._write_run_file()
+
+    async def _redis(self, platform: PlatformConfig) -> RedisConfig:
+        """How the store is reached; where none is configured a bundled one is started, and its data brought up to date."""
+        redis = platform.redis
+        if redis.url or redis.sentinels:
+            return redis
+        self._valkey = BundledValkey(self._data / "valkey")
+        url = await self._valkey.start()
+        self._tasks.spawn("bundled Valkey", self._valkey.keep_running())
+        redis = redis.model_copy(update={"url": url})
+        store = Store(redis)
+        try:
+            await Schema(store).migrate(logger.info)
+        finally:
+            await store.close()
+        return redis
+
+    def _make_services(self, platform: PlatformConfig, redis: RedisConfig, rpc: RpcHost) -> None:
+        applications = ApplicationHost(rpc)
+        key = self._master_key(platform)
+        classes = service_classes()
+        for name in self.names:
+            tracer = self._tracing.tracer(name)
+            store = Store(redis, tracer=tracer)
+            self._stores.append(store)
+            bus = make_event_bus(platform.events, store, self._clock, tracer)
+            self._buses.append(bus)
+            context = ServiceContext(
+                self.settings, platform, self._clock, store, bus, rpc, applications, tracer, key, self._tasks
+            )
+            self.services.append(classes[name](context))
+        for service in self.services:
+            service.register()
+
+    def _master_key(self, platform: PlatformConfig) -> bytes:
+        master = platform.master_key.get_secret_value()
+        path = self._data / "master.key"
+        if not master and not path.exists() and (platform.redis.url or platform.redis.sentinels):
+            logger.warning("a master key is made in %s; processes on one Redis must share theirs: platform.master_key", path)
+        try:
+            return parse_master_key(master) if master else load_or_create_master_key(path)
+        except ValueError as error:
+            raise ConfigError([f"platform.master_key: {error}"]) from None
 
     @property
     def ready(self) -> bool:
         """Whether every service takes work."""
-        return self._runner is not None and self._runner.ready
+        return self._runner.ready
 
     @property
     def metrics_port(self) -> int:
@@ -163,9 +214,8 @@ class Process:
 
     async def _report_health(self) -> None:
         """Keeps the gRPC health service in step."""
-        assert self._rpc is not None
         while True:
-            await self._rpc.set_health(ready=self.ready)
+            await self._health.set(ready=self.ready, started=self._runner.started_once)
             await asyncio.sleep(0.25)
 
     def _write_run_file(self) -> None:
@@ -180,25 +230,23 @@ class Process:
             "services": list(self.names),
             "rpc": self._rpc.addresses,
             "metrics": f"{self.platform.bind}:{self.metrics_port}",
+            "health": f"{self.platform.bind}:{self._health_server.port}" if self._health_server is not None else "",
             "sip": listeners,
         }
         write_private(self._data / RUN_FILE, json.dumps(content, indent=2) + "\n")
 
     async def run(self) -> int:
         """Until a signal or a failure; the exit code."""
-        assert self._runner is not None
         _rarely_collect()
         return await self._runner.run()
 
     async def stop(self) -> None:
         """Stops everything in reverse."""
-        if self._runner is not None:
-            await self._runner.stop()
+        if self._told:
             (self._data / RUN_FILE).unlink(missing_ok=True)
-        else:
-            await self._tasks.stop()
-        if self._metrics is not None:
-            await self._metrics.stop()
+        await self._runner.stop()
+        if self._socket is not None:
+            await self._socket.stop()
         for bus in self._buses:
             await bus.stop()
         if self._rpc is not None:
@@ -207,6 +255,10 @@ class Process:
             await store.close()
         if self._valkey is not None:
             await self._valkey.stop()
+        if self._metrics is not None:
+            await self._metrics.stop()
+        if self._health_server is not None:
+            await self._health_server.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._tracing.stop)
 
 

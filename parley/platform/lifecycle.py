@@ -1,6 +1,5 @@
-"""How a process lives: start, ready, drain, stop; and the background tasks of its services.
+"""What a service is, and the background tasks of the services of a process; `parley.platform.running` runs them.
 
-SIGTERM and SIGINT begin a drain that is bounded in time; SIGUSR1 cancels it, a second SIGTERM or SIGINT ends it at once.
 A background task that fails is logged and counted, and ends the process with an error, so that it is started anew.
 """
 
@@ -8,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from prometheus_client import Counter
 
 from parley.platform.clock import Clock
 from parley.platform.config import PlatformConfig, Settings
+from parley.platform.needs import Need
 
 if TYPE_CHECKING:
     from parley.platform.applications.host import ApplicationHost
@@ -30,10 +29,17 @@ logger = logging.getLogger(__name__)
 _FAILED_TASKS = Counter("parley_process_failed_tasks_total", "Background tasks that ended with an error", ["task"])
 
 
+STORE_ALONE: Final = frozenset({Need.STORE})
+STORE_AND_EVENTS: Final = frozenset({Need.STORE, Need.EVENTS})
+NOTHING: Final[frozenset[Need]] = frozenset()
+
+
 class Service(Protocol):
     """One service of a process."""
 
     name: str
+    needs: frozenset[Need]
+    """What it cannot begin without; its start comes once that can be had."""
 
     @property
     def ready(self) -> bool:
@@ -51,6 +57,9 @@ class Service(Protocol):
     def cancel_drain(self) -> None:
         """Takes new work again."""
 
+    def remaining(self) -> Mapping[str, int]:
+        """What it still serves, by kind, as calls; nothing when all its work is short."""
+
     async def stop(self) -> None:
         """Closes everything."""
 
@@ -58,10 +67,11 @@ class Service(Protocol):
 class ShortWorkService:
     """Lifecycle of a service whose every call is short: a drain has nothing to wait for, tasks end with the process.
 
-    Its ``start`` sets ``ready``.
+    Its ``start`` sets ``ready``. Most of them keep all they know in the store.
     """
 
     ready = False
+    needs: frozenset[Need] = STORE_ALONE
 
     async def drain(self, seconds: float) -> None:
         """Takes no new work."""
@@ -70,6 +80,10 @@ class ShortWorkService:
     def cancel_drain(self) -> None:
         """Takes work again."""
         self.ready = True
+
+    def remaining(self) -> Mapping[str, int]:
+        """Nothing."""
+        return {}
 
     async def stop(self) -> None:
         """Takes no new work."""
@@ -133,95 +147,3 @@ class Tasks:
         if error is not None and self.failure is None:
             self.failure = error
             self.failed.set()
-
-
-class Runner:
-    """Runs the services of one process from start to stop."""
-
-    def __init__(self, services: Sequence[Service], tasks: Tasks, *, drain_seconds: float) -> None:
-        self._services = services
-        self._tasks = tasks
-        self._drain_seconds = drain_seconds
-        self._terminate = asyncio.Event()
-        self._now = asyncio.Event()
-        self._cancelled = asyncio.Event()
-        self._started: list[Service] = []
-
-    @property
-    def ready(self) -> bool:
-        """Whether every service takes work."""
-        return len(self._started) == len(self._services) and all(service.ready for service in self._started)
-
-    async def start(self) -> None:
-        """Starts the services in order; when one fails those before it are stopped."""
-        try:
-            for service in self._services:
-                await service.start()
-                self._started.append(service)
-        except BaseException:
-            await self.stop()
-            raise
-
-    def handle_signals(self) -> None:
-        """Makes signals drain and stop this process."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.terminate)
-        loop.add_signal_handler(signal.SIGUSR1, self.cancel_drain)
-
-    def terminate(self) -> None:
-        """Begins the drain; the second call ends it at once."""
-        if self._terminate.is_set():
-            self._now.set()
-        self._terminate.set()
-
-    def cancel_drain(self) -> None:
-        """Goes on as if nothing had been said."""
-        if self._terminate.is_set():
-            logger.info("the drain is cancelled")
-            self._terminate.clear()  # here, so that a signal right after this one begins a drain
-            self._cancelled.set()
-            for service in self._started:
-                service.cancel_drain()
-
-    async def run(self) -> int:
-        """Waits for the end; the exit code: 0 after a drain, 1 after a failed task."""
-        while True:
-            if not await self._wait_for_end():
-                logger.error("ending, as a background task failed")
-                return 1
-            if await self._drain():
-                return 0
-            self._cancelled.clear()
-
-    async def _wait_for_end(self) -> bool:
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._terminate, self._tasks.failed)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        return not self._tasks.failed.is_set()
-
-    async def _drain(self) -> bool:
-        """Drains all services; False when it was cancelled."""
-        logger.info("draining, at most %.0f seconds", self._drain_seconds)
-        drains = [asyncio.ensure_future(service.drain(self._drain_seconds)) for service in self._started]
-        done = asyncio.ensure_future(asyncio.wait(drains, timeout=self._drain_seconds + 1)) if drains else None
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait()) for event in (self._now, self._cancelled)]
-        if done is not None:
-            await asyncio.wait([*waits, done], return_when=asyncio.FIRST_COMPLETED)
-        for future in (*waits, *drains, *([done] if done is not None else [])):
-            future.cancel()
-        await asyncio.gather(*drains, return_exceptions=True)
-        return not self._cancelled.is_set()
-
-    async def stop(self) -> None:
-        """Stops the services in reverse order; one that fails does not keep the others."""
-        for service in reversed(self._started):
-            try:
-                await service.stop()
-            except Exception:
-                logger.exception("stopping %s failed", service.name)
-        self._started.clear()
-        await self._tasks.stop()

@@ -16,7 +16,7 @@ from secrets import token_hex
 from typing import Final
 
 from google.protobuf.message import Message as ProtoMessage
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from parley.platform.events.api import EventBus, EventBusError
 from parley.platform.store.client import Store
@@ -30,6 +30,7 @@ _POLL_S: Final = 1.0
 _AT_A_TIME: Final = 8
 
 _RELAYED = Counter("parley_outbox_relayed_total", "Events relayed from an outbox", ["service"])
+_WAITING = Gauge("parley_outbox_waiting", "Events that wait in the outboxes of a service, as of the last look", ["service"])
 _DROPPED = Counter("parley_outbox_dropped_total", "Events given up: too many waited, or unreadable", ["service", "reason"])
 
 
@@ -90,6 +91,7 @@ class OutboxRelay:
         self._hot: set[str] = set()
         self._away = False
         self._service = service
+        self._waiting = _WAITING.labels(service)
         self._relayed = _RELAYED.labels(service)
         self._overflown = _DROPPED.labels(service, "overflow")
         self._unreadable = _DROPPED.labels(service, "unreadable")
@@ -125,13 +127,16 @@ class OutboxRelay:
     async def look(self) -> None:
         """Finds lists with something in them, whoever pushed it, and keeps them within their bound. Raises StoreError."""
         lengths = await self._store.pipeline([["LLEN", key] for key in self._lists])
+        total = 0
         for key, length in zip(self._lists, lengths, strict=True):
             if isinstance(length, BaseException):
                 raise length
+            total += length
             if length:
                 self._hot.add(key)
             if length > self._most:
                 await self._step(key, 0, 0)
+        self._waiting.set(total)
 
     async def relay(self) -> None:
         """Publishes what waits in the lists known to have something. Raises StoreError, EventBusError."""

@@ -12,6 +12,7 @@ from parley.platform.clock import Clock
 from parley.platform.rpc.errors import RpcError
 from parley.platform.store.errors import StoreError
 from parley.platform.store.shards import SHARDS
+from parley.platform.telemetry.repeats import Repeats
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class ShardSweeper(ABC, Generic[T]):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._repeats = Repeats()
 
     @abstractmethod
     async def due(self, shard: int, now_ms: int) -> Sequence[T]:
@@ -42,8 +44,10 @@ class ShardSweeper(ABC, Generic[T]):
             await asyncio.sleep(_INTERVAL_S)
             try:
                 await self.sweep()
+                self._repeats.over()
             except (StoreError, RpcError) as error:
-                logger.info("what is due is dealt with later: %s", error)
+                if self._repeats.is_due(str(error)):
+                    logger.info("what is due is dealt with later: %s", error)
 
     async def sweep(self) -> None:
         """Deals with what is due now. Raises StoreError, RpcError."""

@@ -6,27 +6,22 @@ change underneath: new handshakes use the new files, connections go on with what
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import logging
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from parley.platform.authority import Authority, reason_to_renew
+from parley.platform.certificates import problem_of_age, problems_of_ca, problems_of_identity
+from parley.platform.config import ClientTls, ConfigError
 from parley.platform.keys import write_private
+from parley.platform.telemetry.certificates import watch_certificate
 
 logger = logging.getLogger(__name__)
-
-_CA_DAYS = 3650
-_LEAF_DAYS = 397
-_RENEW_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,20 @@ class ServerTls:
     """A server context whose certificate follows its files."""
 
     def __init__(self, files: CertificateFiles, *, client_ca: Path | None = None, alpn: Iterable[str] = ()) -> None:
-        """``client_ca``: demand certificates of clients, signed by it. Raises OSError or ssl.SSLError."""
+        """``client_ca``: demand certificates of clients, signed by it. Raises ConfigError when a file is wrong.
+
+        One that has expired is told of and served: who does not need it is not kept waiting for a new one.
+        """
+        problems = problems_of_identity("tls", files.certificate, files.key)
+        if client_ca is not None:
+            problems += problems_of_ca("tls.peer_ca", client_ca)
+        if problems:
+            raise ConfigError(problems)
+        for problem in problem_of_age("tls.certificate", files.certificate):
+            logger.error("clients will refuse a certificate: %s", problem)
+        watch_certificate(files.certificate)
+        if client_ca is not None:
+            watch_certificate(client_ca, authority=True)
         self._files = files
         self._stamp = self._read_stamp()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -80,6 +88,72 @@ def client_context(*, ca: Path | None = None, files: CertificateFiles | None = N
     return context
 
 
+class RotatingContext(ssl.SSLContext):
+    """A client context for a server of one's own (Redis, Kafka), as the configuration describes it.
+
+    Files that changed are read again before a handshake; an authority that was taken away counts until the end of the
+    process. Make it with `server_context`.
+    """
+
+    wanted: ClientTls
+    stamp: tuple[int, ...]
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Called by asyncio, and by uvloop, for each connection."""
+        self.refresh()
+        return super().wrap_bio(incoming, outgoing, server_side, self.wanted.server_name or server_hostname, session)
+
+    def refresh(self) -> None:
+        """Takes files that changed; what is broken is left alone until it is whole."""
+        try:
+            if self._read_stamp() != self.stamp:
+                self.load()
+        except (OSError, ssl.SSLError) as error:
+            logger.warning("certificates could not be read again: %s", error)
+
+    def load(self) -> None:
+        """Reads the files. Raises OSError, ssl.SSLError."""
+        stamp = self._read_stamp()
+        if self.wanted.ca is not None:
+            watch_certificate(self.wanted.ca.expanduser(), authority=True)
+            self.load_verify_locations(self.wanted.ca.expanduser())
+        if self.wanted.certificate is not None and self.wanted.key is not None:
+            watch_certificate(self.wanted.certificate.expanduser())
+            self.load_cert_chain(self.wanted.certificate.expanduser(), self.wanted.key.expanduser())
+        self.stamp = stamp
+
+    def _read_stamp(self) -> tuple[int, ...]:
+        paths = (self.wanted.ca, self.wanted.certificate, self.wanted.key)
+        return tuple(path.expanduser().stat().st_mtime_ns for path in paths if path is not None)
+
+
+def server_context(where: str, wanted: ClientTls) -> RotatingContext:
+    """What connections to a server are made with. ``where``: its configuration key. Raises ConfigError."""
+    problems: list[str] = []
+    if wanted.ca is not None:
+        problems += problems_of_ca(f"{where}.ca", wanted.ca.expanduser())
+    if wanted.certificate is not None and wanted.key is not None:
+        certificate, key = wanted.certificate.expanduser(), wanted.key.expanduser()
+        problems += problems_of_identity(where, certificate, key)
+        problems += problem_of_age(f"{where}.certificate", certificate)
+    if problems:
+        raise ConfigError(problems)
+    context = RotatingContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.wanted = wanted
+    if wanted.ca is None:
+        context.load_default_certs()
+    context.load()
+    return context
+
+
 class DevelopmentCa:
     """A CA of one's own, kept in a folder, for trying things out: not for the open internet."""
 
@@ -91,89 +165,36 @@ class DevelopmentCa:
     def ensure(self) -> Path:
         """Makes the CA unless it is there; the path of its certificate."""
         if not (self.certificate.exists() and self._key_file.exists()):
-            key = ec.generate_private_key(ec.SECP256R1())
-            # Clients that know several must not take one for another.
-            title = f"Parley development CA {token_hex(4)}"
-            name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])
-            builder = _builder(name, name, key.public_key(), _CA_DAYS).add_extension(
-                x509.BasicConstraints(ca=True, path_length=0), critical=True
-            )
-            builder = builder.add_extension(_usage(sign=True), critical=True)
-            certificate = builder.sign(key, hashes.SHA256())
-            write_private(self._key_file, _key_pem(key))
-            write_private(self.certificate, _pem(certificate))
+            made = Authority.make("Parley development CA").pair
+            write_private(self._key_file, made.key)
+            write_private(self.certificate, made.certificate)
         return self.certificate
 
     def signer(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         """The CA's certificate and key; made when they are not there."""
-        self.ensure()
-        key = serialization.load_pem_private_key(self._key_file.read_bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return x509.load_pem_x509_certificate(self.certificate.read_bytes()), key
+        authority = self._authority()
+        return authority.certificate, authority.key
 
     def issue(self, name: str, names: Iterable[str]) -> CertificateFiles:
         """A certificate for server and client use, for host names and addresses; kept until it nears its end."""
-        self.ensure()
         files = CertificateFiles(self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        wanted = list(dict.fromkeys(names))
+        wanted = list(names)
+        self.ensure()
         if not self._is_good(files, wanted):
-            ca, ca_key = self.signer()
-            key = ec.generate_private_key(ec.SECP256R1())
-            subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wanted[0][:64])])
-            builder = _builder(subject, ca.subject, key.public_key(), _LEAF_DAYS)
-            builder = builder.add_extension(x509.SubjectAlternativeName(map(_general_name, wanted)), critical=False)
-            builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            builder = builder.add_extension(_usage(sign=False), critical=True)
-            builder = builder.add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
-                critical=False,
-            )
-            certificate = builder.sign(ca_key, hashes.SHA256())
-            write_private(files.key, _key_pem(key))
-            write_private(files.certificate, _pem(certificate) + self.certificate.read_text())
+            made = self._authority().issue(wanted)
+            write_private(files.key, made.key)
+            write_private(files.certificate, made.certificate)
         return files
+
+    def _authority(self) -> Authority:
+        self.ensure()
+        return Authority.read(self.certificate.read_bytes(), self._key_file.read_bytes())
 
     @staticmethod
     def _is_good(files: CertificateFiles, wanted: list[str]) -> bool:
         """Whether a certificate is there, names all that is wanted, and lasts a while."""
         try:
             certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except (OSError, ValueError, x509.ExtensionNotFound):
+        except (OSError, ValueError):
             return False
-        if not files.key.exists() or not all(_general_name(name) in list(names) for name in wanted):
-            return False
-        left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
-        return left.days > _RENEW_DAYS
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
-    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
-    builder = builder.not_valid_after(now + datetime.timedelta(days=days))
-    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-
-
-def _usage(*, sign: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=not sign, key_cert_sign=sign, crl_sign=sign, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+        return files.key.exists() and not reason_to_renew(certificate, wanted)

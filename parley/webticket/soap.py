@@ -34,8 +34,8 @@ class Envelope:
     """The one element of the body."""
 
 
-def parse_envelope(data: bytes, name: str) -> Envelope:
-    """An envelope whose body holds an element of that local name. Raises SoapError."""
+def parse_envelope(data: bytes, *names: str) -> Envelope:
+    """An envelope whose body holds one element of one of those local names. Raises SoapError."""
     try:
         root = parse_xml(data, max_bytes=MAX_BYTES)
     except XmlError as error:
@@ -43,8 +43,8 @@ def parse_envelope(data: bytes, name: str) -> Envelope:
     if local_name(root) != "Envelope":
         raise SoapError("not a SOAP envelope")
     body = required(root, "Body")
-    if len(body) != 1 or not isinstance(body[0].tag, str) or local_name(body[0]) != name:
-        raise SoapError(f"the body has to hold one {name}")
+    if len(body) != 1 or not isinstance(body[0].tag, str) or local_name(body[0]) not in names:
+        raise SoapError(f"the body has to hold one {' or '.join(names)}")
     return Envelope(child(root, "Header"), body[0])
 
 

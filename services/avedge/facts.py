@@ -24,6 +24,12 @@ _CLASS: Final = ["dialect", "transport", "family"]
 _OPEN = Gauge("parley_relay_allocations", "Allocations that are open, by class", _CLASS)
 _OPENED = Counter("parley_relay_allocations_opened_total", "Allocations begun, by class", _CLASS)
 _CLOSED = Counter("parley_relay_allocations_closed_total", "Allocations ended, by class and reason", [*_CLASS, "reason"])
+_REQUESTS = Counter("parley_relay_allocation_requests_total", "Requests for an allocation judged, by outcome", ["outcome"])
+_GRANTED, _REFUSED, _FAILED = (_REQUESTS.labels(outcome) for outcome in ("granted", "refused", "failed"))
+_UNJUDGED: Final = frozenset({0, 300, 401, 438})
+"""No answer, another edge, a challenge: a further request follows, or none was meant."""
+_FAULTS: Final = frozenset({500, 508})
+"""Of the edge, not of the client: an error, no port, a drain."""
 _REFRESHED = Counter("parley_relay_refreshes_total", "Allocations prolonged")
 _BYTES = Counter("parley_relay_bytes_total", "Payload relayed by allocations that ended", [*_CLASS, "direction"])
 _PACKETS = Counter("parley_relay_packets_total", "Packets relayed by allocations that ended", [*_CLASS, "direction"])
@@ -65,6 +71,7 @@ class Facts:
         labels = _class_of(state)
         _OPEN.labels(*labels).inc()
         _OPENED.labels(*labels).inc()
+        _GRANTED.inc()
         fact = self._fact(AllocationChanged.KIND_OPENED, worker, state)
         self._publisher.publish(TOPIC, self._key(worker, state), fact)
 
@@ -89,6 +96,8 @@ class Facts:
     def _counted(self, worker: int, counts: worker_pb2.Counts) -> None:
         for refusal in counts.refusals:
             REFUSED.labels(refusal.dialect, refusal.method, str(refusal.code)).inc(refusal.count)
+            if refusal.method == "allocate" and refusal.code not in _UNJUDGED:
+                (_FAILED if refusal.code in _FAULTS else _REFUSED).inc(refusal.count)
         _REFRESHED.inc(counts.refreshed)
         _CONNECTIONS.labels(str(worker)).set(counts.connections)
         add_counts(counts.metrics)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
 from parley.mras.tokens import Tokens
 from parley.platform.addresses import is_wildcard
+from parley.platform.certificates import require_identity
 from parley.platform.events.publisher import FactPublisher
 from parley.platform.keys import derive_key
-from parley.platform.lifecycle import ServiceContext
+from parley.platform.lifecycle import NOTHING, ServiceContext
 from parley.platform.tls import CertificateFiles, DevelopmentCa
 from parley.proto.avedge.v1 import relay_pb2
 from parley.proto.avedge.v1.relay_pb2_grpc import add_RelayServicer_to_server
@@ -40,6 +42,7 @@ class AvEdgeService:
 
     name = "avedge"
     config_model = AvEdgeConfig
+    needs = NOTHING
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
@@ -151,6 +154,10 @@ class AvEdgeService:
         self.relays.resume()
         self._serving = True
 
+    def remaining(self) -> Mapping[str, int]:
+        """Allocations that go on."""
+        return {"allocations": self._relays.allocations if self._relays is not None else 0}
+
     async def stop(self) -> None:
         """Ends all allocations and closes all ports."""
         self._serving = False
@@ -168,8 +175,9 @@ def keys_of(config: AvEdgeConfig, master_key: bytes) -> Keys:
 
 
 def certificate_files(config: AvEdgeConfig, data: Path, hosts: list[str]) -> CertificateFiles:
-    """The configured certificate, or one of the development CA."""
+    """The configured certificate, or one of the development CA. Raises ConfigError when it is wrong."""
     if config.tls.certificate is not None and config.tls.key is not None:
+        require_identity("avedge.tls", config.tls.certificate, config.tls.key)  # here: workers would say it one by one
         return CertificateFiles(config.tls.certificate, config.tls.key)
     names = dict.fromkeys([*hosts, config.credentials.realm, "localhost", "127.0.0.1", "::1"])
     return DevelopmentCa(data / "tls").issue("avedge", [name for name in names if name and not is_wildcard(name)])

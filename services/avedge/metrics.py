@@ -9,11 +9,14 @@ from prometheus_client import Counter, Gauge
 
 from parley.platform.telemetry.counters import FastCounter
 from parley.proto.avedge.v1.worker_pb2 import Counts
+from services.avedge.kernel import BUFFER_ERRORS
 
 DROPPED: Final = FastCounter("parley_relay_dropped_total", "What came and was thrown away, by cause", ["cause"])
 HANDSHAKES: Final = FastCounter("parley_relay_handshakes_total", "TLS, DTLS and pseudo-TLS handshakes", ["kind", "outcome"])
 NATIVE: Final = Gauge("parley_relay_native", "1 when the native packet path moves packets, 0 when Python does")
 REFUSED: Final = Counter("parley_relay_refused_total", "Requests refused, by method and code", ["dialect", "method", "code"])
+
+__all__ = ["BUFFER_ERRORS", "DROPPED", "HANDSHAKES", "NATIVE", "REFUSED", "NewCounts", "add_counts"]
 
 _COUNTED: Final = {"parley_relay_dropped_total": DROPPED, "parley_relay_handshakes_total": HANDSHAKES}
 

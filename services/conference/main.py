@@ -5,7 +5,7 @@ from __future__ import annotations
 from parley.platform.applications.dialogs import DialogSender
 from parley.platform.applications.edges import EdgeAddresses, EdgeSender
 from parley.platform.applications.registrations import Registrations, lookup_client
-from parley.platform.lifecycle import ServiceContext, ShortWorkService
+from parley.platform.lifecycle import STORE_AND_EVENTS, ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
 from parley.platform.store.shards import SHARDS
 from parley.proto.conference.v1.focus_pb2_grpc import add_FocusServicer_to_server
@@ -33,6 +33,7 @@ class ConferenceService(ShortWorkService):
 
     name = "conference"
     config_model = ConferenceConfig
+    needs = STORE_AND_EVENTS
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context

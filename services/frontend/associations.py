@@ -152,7 +152,7 @@ class Gate:
             step.token, partial(self._on_context, request, flow, seal, step, domain, done, traceparent)
         ):
             refused("kerberos_tokens")
-            done(Refusal(503, "Too Many Sign-Ins", (("Retry-After", "5"),)))
+            done(Refusal(503, "Too Many Sign-Ins", (("Retry-After", "5"),), limited=True))
 
     def _on_context(
         self, request: Request, flow: Flow, seal: Seal, step: NeedsContext, domain: str, done: Done, traceparent: str,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from parley.proto.events.v1.call_pb2 import CallChanged
 
@@ -22,9 +22,19 @@ TOPIC: Final = "parley.calls"
 
 _CALLS = Gauge("parley_frontend_calls", "Calls that are ringing or talking, by the front end of the caller")
 _ENDED = Counter("parley_frontend_calls_ended_total", "Calls that ended, by cause", ["cause"])
+_SETUPS = Counter("parley_frontend_call_setups_total", "Calls whose set-up is over, by outcome", ["outcome"])
+for _outcome in ("answered", "unanswered", "failed"):  # told from the start: what begins above nought has no rate
+    _SETUPS.labels(_outcome)
+_SETUP_SECONDS = Histogram(
+    "parley_frontend_call_setup_seconds", "Time from an INVITE until a phone rings or answers",
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)  # fmt: skip
 LOST_FACTS: Final = Counter("parley_frontend_facts_lost_total", "Events given up because the event bus was away too long")
 
 _MEDIA: Final = re.compile(rb"^m=(?!(?:x-ms-)?message\b)", re.MULTILINE)
+
+_FAULTS: Final = frozenset({430, 500, 502, 503, 504})
+"""A flow that was gone, a service that was away: no person and no unknown number. A phone that answers so counts too."""
 
 _CAUSES: Final = {
     486: "busy",
@@ -106,6 +116,7 @@ class CallTracker:
             return None
         call.ringing = True
         call.to_tag = to_tag
+        _SETUP_SECONDS.observe(max(0.0, now - call.started_at))
         return self._fact(call, CallChanged.KIND_RINGING, now)
 
     def answered(self, key: CallKey, now: float, to_tag: str = "") -> CallChanged | None:
@@ -115,6 +126,9 @@ class CallTracker:
             return None
         call.answered_at = now
         call.to_tag = to_tag
+        _SETUPS.labels("answered").inc()
+        if not call.ringing:
+            _SETUP_SECONDS.observe(max(0.0, now - call.started_at))
         return self._fact(call, CallChanged.KIND_ANSWERED, now)
 
     def failed(self, key: CallKey, status: int, now: float) -> CallChanged | None:
@@ -122,6 +136,7 @@ class CallTracker:
         call = self._calls.get(key)
         if call is None or call.answered_at is not None:
             return None
+        _SETUPS.labels("failed" if status in _FAULTS else "unanswered").inc()
         by = "caller" if status == 487 else "server" if status in (404, 408, 430, 480, 500, 503, 504) else "callee"
         return self._end(call, now, status=status, cause=_CAUSES.get(status, "failed"), by=by)
 
@@ -136,6 +151,7 @@ class CallTracker:
     def sweep(self, now: float) -> list[CallChanged]:
         """Ends the calls that are older than any call can be."""
         old = [call for call in self._calls.values() if now - call.started_at > self._max_seconds]
+        _SETUPS.labels("failed").inc(sum(call.answered_at is None for call in old))
         return [self._end(call, now, status=200 if call.answered_at else 408, cause="lost", by="server") for call in old]
 
     def _end(self, call: Call, now: float, *, status: int, cause: str, by: str) -> CallChanged:

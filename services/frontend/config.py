@@ -151,7 +151,14 @@ class FrontendConfig(Section):
     outbound: OutboundConfig = Field(default=OutboundConfig(), description="Calls to other domains")
     websocket_origins: list[str] = Field(default=[], description="Origins of pages that may connect; empty: all")
     flow_grace_seconds: float = Field(
-        default=2.0, ge=0, description="Time between the end of a connection and of its bindings"
+        default=2.0,
+        ge=0,
+        description="Time between the end of a connection and of its bindings; a call waits as long for its device",
+    )
+    edge_grace_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        description="Longest wait of a call for a device whose front end has ended; of no use above registrar.edge_grace",
     )
     backend_seconds: float = Field(default=3.0, gt=0, description="Longest wait for another service; below SIP's Timer F")
     drain_seconds: float = Field(

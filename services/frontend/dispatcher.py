@@ -21,6 +21,7 @@ from parley.platform.telemetry.counters import FastCounter
 from parley.sip.errors import SipParseError
 from parley.sip.limits import DEFAULT_LIMITS, Limits
 from parley.sip.message import Request, Response, make_response, parse_message
+from services.frontend.answers import COUNTED_METHODS
 from services.frontend.associations import Gate
 from services.frontend.config import LimitsConfig
 from services.frontend.flows import Flow
@@ -34,11 +35,6 @@ logger = logging.getLogger(__name__)
 
 _MESSAGES = FastCounter("parley_frontend_messages_total", "SIP messages received, by method or 'response'", ["method"])
 _MALFORMED = Counter("parley_frontend_malformed_total", "Messages that are no SIP, by status", ["status"])
-
-_COUNTED: Final = (
-    "REGISTER", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "MESSAGE", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "INFO",
-)  # fmt: skip
-
 
 _ROUTED: Final = ("ACK", "CANCEL", "SERVICE")
 """Requests to the server itself that the proxy deals with all the same: an application may serve them."""
@@ -73,7 +69,7 @@ class Dispatcher:
             header_line=header_line,
         )  # fmt: skip
         self._rate = RateLimiter(limits.requests_per_second, limits.request_burst)
-        self._counts = {method: _MESSAGES.labels(method) for method in _COUNTED}
+        self._counts = {method: _MESSAGES.labels(method) for method in COUNTED_METHODS}
         self._other, self._responses = _MESSAGES.labels("other"), _MESSAGES.labels("response")
         self.draining = False
 
@@ -146,8 +142,9 @@ class Dispatcher:
         self._on_unreadable(error, flow)
 
     def on_closed(self, flow: Flow) -> None:
-        """A connection ended: its bindings go after a while."""
-        self._registration.on_flow_closed(flow, self._loop.call_later)
+        """A connection ended: its bindings go after a while, and what waits for an answer over it tries another."""
+        self._proxy.on_flow_closed(flow)
+        self._registration.on_flow_closed(flow, self._loop.call_later, sent_away=self.draining)
 
 
 def note_source(request: Request, flow: Flow) -> None:

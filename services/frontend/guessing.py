@@ -35,14 +35,14 @@ class GuessGuard:
         if self._sources.count(source, self._clock.monotonic()) < self._limits.failures_per_source:
             return None
         refused("failures_per_source")
-        return Refusal(503, "Too Many Failures", (("Retry-After", "60"),))
+        return Refusal(503, "Too Many Failures", (("Retry-After", "60"),), limited=True)
 
     def rate_refusal(self, address: str) -> Refusal | None:
         """Why a user has to wait; None when there is no reason."""
         if self._rate.allow(address, self._clock.monotonic()):
             return None
         refused("user_requests")
-        return Refusal(503, "Too Many Requests", (("Retry-After", "5"),))
+        return Refusal(503, "Too Many Requests", (("Retry-After", "5"),), limited=True)
 
     def succeeded(self, login: str, realm: str) -> None:
         """A success wipes the user's slate."""

@@ -6,15 +6,17 @@ import asyncio
 import logging
 import random
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from parley.platform.events.api import Event
 from parley.platform.events.publisher import FactPublisher
 from parley.platform.keys import derive_key, write_private
-from parley.platform.lifecycle import ServiceContext
+from parley.platform.lifecycle import NOTHING, ServiceContext
 from parley.platform.resolver import Resolver
 from parley.platform.rpc.batch import BatchClient
 from parley.platform.rpc.duplex import DuplexClient
+from parley.platform.rpc.errors import RpcError
 from parley.platform.tls import CertificateFiles, ServerTls, client_context
 from parley.proto.addressbook.v1 import addressbook_pb2 as addressbook
 from parley.proto.events.v1.user_pb2 import UserChanged
@@ -49,6 +51,7 @@ from services.frontend.proxying.delivery import Deliveries
 from services.frontend.proxying.driver import Driver
 from services.frontend.proxying.peers import DeliverClient, PeerEdges
 from services.frontend.proxying.proxy import ProxyCore
+from services.frontend.proxying.returning import Patience
 from services.frontend.proxying.vias import Branches
 from services.frontend.proxying.wiring import Addresses
 from services.frontend.registration import Registration
@@ -61,6 +64,8 @@ from services.frontend.transports.stream import Connections, sweep
 logger = logging.getLogger(__name__)
 
 _SWEEP_S = 2.0
+_BACKENDS_S = 15.0
+_BACKENDS_PAUSE_S = 0.2
 _EDGE = "parley.sip.v1.Edge"
 
 
@@ -69,6 +74,7 @@ class FrontendService:
 
     name = "frontend"
     config_model = FrontendConfig
+    needs = NOTHING
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
@@ -159,6 +165,7 @@ class FrontendService:
         )  # fmt: skip
         self._wire(connections, files if not own_ca else None)
         self._begin()
+        await self._meet_backends()
         self._ready = True
         logger.info(
             "listening for SIP on %s",
@@ -186,6 +193,7 @@ class FrontendService:
             directory=self._directory, table=RoutingTable(config.domains, self._rows()), loops=self._loops,
             calls=self._calls, facts=self._facts, tracer=context.tracer, spawn=context.tasks.once,
             applications=self._applications, outside=outside, answer_here=answer_here, timer_c=config.timer_c,
+            patience=Patience(flow_s=config.flow_grace_seconds, edge_s=config.edge_grace_seconds),
         )  # fmt: skip
         registration = Registration(
             domains=domains, authenticator=self._gate,
@@ -195,6 +203,7 @@ class FrontendService:
             ),
             addresses=self._addresses, edge_uid=self.edge_uid, clock=context.clock, tracer=context.tracer,
             timeout_s=config.backend_seconds, flow_grace_s=config.flow_grace_seconds,
+            edge_grace_s=config.edge_grace_seconds,
             dialect=CommunicatorDialect(config.server_name, config.communicator.keep_alive_seconds),
         )  # fmt: skip
         self._dispatcher = Dispatcher(
@@ -213,6 +222,23 @@ class FrontendService:
         context.tasks.spawn("frontend facts", self._facts.run())
         context.tasks.spawn("frontend sweep", self._sweep())
         context.events.subscribe("parley.users", UserChanged, self._on_user_changed)
+
+    async def _meet_backends(self) -> None:
+        """Waits a while for the registrar and the address book: without them clients are sent away with 503."""
+        try:
+            async with asyncio.timeout(_BACKENDS_S):
+                await self._lease.begun.wait()
+                while not await self._is_book_there():
+                    await asyncio.sleep(_BACKENDS_PAUSE_S)
+        except TimeoutError:
+            logger.warning("the registrar or the address book is not within reach; clients are told 503 meanwhile")
+
+    async def _is_book_there(self) -> bool:
+        try:
+            await self._directory.exists(f"sip:{self.edge_uid}@{self.config.domains[0]}", "")
+        except RpcError:
+            return False
+        return True
 
     async def _on_user_changed(self, event: Event) -> None:
         await self._cache.on_user_changed(event)
@@ -250,7 +276,7 @@ class FrontendService:
     def _new_deliveries(self) -> Deliveries:
         return Deliveries(
             self.edge_uid, self._flows, self._local, self._addresses, Branches(self._loops), self._context.tracer,
-            self.proxy.note_dialog_request, self.proxy.handle,
+            self.proxy.note_dialog_request, self.proxy.handle, lambda: self._dispatcher.draining,
         )  # fmt: skip
 
     async def drain(self, seconds: float) -> None:
@@ -272,12 +298,16 @@ class FrontendService:
         self._dispatcher.draining = False
         self._ready = True
 
+    def remaining(self) -> Mapping[str, int]:
+        """Calls that go on, and connections; an association of UDP is none, and nobody closes it."""
+        return {"calls": len(self._calls), "connections": sum(flow.transport != "UDP" for flow in self._flows)}
+
     async def stop(self) -> None:
         """Closes ports, connections and streams."""
         self._ready = False
         self._driver.close()
-        await self._facts.flush(2.0)
         await self._lease.release(keep_bindings=not self.config.edge_uid)
+        await self._facts.flush(2.0)
         await self.listeners.close()
         for flow in self._flows:
             flow.close()

@@ -10,13 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable
 from email.utils import formatdate
-from typing import Final
+from typing import Final, Protocol
 
 from grpc import StatusCode
 
 from parley.platform.clock import Clock
-from parley.platform.rpc.batch import BatchClient
 from parley.platform.rpc.errors import RpcError, sip_status
+from parley.platform.telemetry.counters import Cell
 from parley.platform.telemetry.tracing import NO_SPAN, Span, Tracer
 from parley.proto.registrar.v1 import registrar_pb2 as pb
 from parley.sip.errors import SipParseError
@@ -24,6 +24,7 @@ from parley.sip.message import Request, Response, make_response
 from parley.sip.nameaddr import NameAddr
 from parley.sip.outbound import FLOW_TIMER_S, instance_of, option_tags, reg_id_of
 from parley.sip.uri import aor
+from services.frontend.answers import REFUSED, REGISTER_SECONDS, REGISTERED, answered, register_outcome
 from services.frontend.associations import Gate
 from services.frontend.authentication import Accepted
 from services.frontend.communicator import CATEGORIES, CommunicatorDialect, speaks_it
@@ -34,7 +35,13 @@ from services.frontend.proxying.wiring import Addresses, Refusal
 
 logger = logging.getLogger(__name__)
 
-UpdateClient = BatchClient[pb.BindingUpdate, pb.BindingUpdateResult]
+
+class UpdateClient(Protocol):
+    """The registrar's Update; see `parley.platform.rpc.batch.BatchClient`."""
+
+    def submit(self, item: pb.BindingUpdate, *, timeout: float) -> asyncio.Future[pb.BindingUpdateResult]:
+        """The result of one item, later."""
+
 
 _SUPPORTED: Final = frozenset({"path", "outbound", "gruu"}) | COMMUNICATOR_TAGS
 _NO_TAGS: Final[frozenset[str]] = frozenset()
@@ -56,6 +63,7 @@ class Registration:
         tracer: Tracer,
         timeout_s: float,
         flow_grace_s: float,
+        edge_grace_s: float,
         dialect: CommunicatorDialect,
     ) -> None:
         self._dialect = dialect
@@ -68,15 +76,17 @@ class Registration:
         self._tracer = tracer
         self._timeout_s = timeout_s
         self._flow_grace_s = flow_grace_s
+        self._edge_grace_s = edge_grace_s
         self._answers = AnswerMemory()
         self._date = ("", 0)
 
     def handle(self, request: Request, flow: Flow) -> None:
         """Answers a REGISTER, now or when the registrar has answered."""
         key: Hashable = None
+        now = self._clock.monotonic()
         if not flow.reliable:
             key = (flow.key, request.call_id, request.cseq.number, request.via.branch)
-            before = self._answers.get(key, self._clock.monotonic())
+            before = self._answers.get(key, now)
             if before is not None:
                 if before:
                     flow.send(before)
@@ -88,7 +98,7 @@ class Registration:
                 attributes={"sip.method": "REGISTER", "sip.call_id": request.call_id, "parley.edge": self._edge_uid,
                             "network.transport": flow.transport},
             )  # fmt: skip
-        exchange = _Exchange(request, flow, key, span, self)
+        exchange = _Exchange(request, flow, key, span, self, now)
         refusal = self._check(request)
         if refusal is not None:
             exchange.refuse(refusal)
@@ -210,13 +220,14 @@ class Registration:
         outcome = result.outcome
         if outcome == pb.BindingUpdateResult.OUTCOME_OK:
             headers = self._ok_headers(exchange, result)
-            exchange.respond(make_response(exchange.request, 200, to_tag=exchange.flow.new_tag(), headers=headers))
+            response = make_response(exchange.request, 200, to_tag=exchange.flow.new_tag(), headers=headers)
+            exchange.succeed(response, self._clock.monotonic())
         elif outcome == pb.BindingUpdateResult.OUTCOME_INTERVAL_TOO_BRIEF:
             exchange.refuse(Refusal(423, None, (("Min-Expires", str(result.min_expires)),)))
         elif outcome == pb.BindingUpdateResult.OUTCOME_TOO_MANY_BINDINGS:
             exchange.refuse(Refusal(403, "Too Many Bindings"))
         else:
-            exchange.refuse(Refusal(500, "Out of Order", (("Retry-After", "1"),)))
+            exchange.refuse(Refusal(500, "Out of Order", (("Retry-After", "1"),)), REFUSED)
 
     def _ok_headers(self, exchange: _Exchange, result: pb.BindingUpdateResult) -> list[tuple[str, str]]:
         headers: list[tuple[str, str]] = []
@@ -256,10 +267,13 @@ class Registration:
         """Keeps an answer for retransmissions."""
         self._answers.put(key, data)
 
-    def on_flow_closed(self, flow: Flow, later: Callable[..., object]) -> None:
-        """Takes the bindings of a connection away, unless the client is back within the grace."""
+    def on_flow_closed(self, flow: Flow, later: Callable[..., object], *, sent_away: bool) -> None:
+        """Takes the bindings of a connection away, unless the client is back within the grace.
+
+        ``sent_away``: this front end drains, and will hardly be there then; bindings of one that has ended are swept.
+        """
         if flow.aors:
-            later(self._flow_grace_s, self._remove_flow, flow)
+            later(self._edge_grace_s if sent_away else self._flow_grace_s, self._remove_flow, flow)
 
     def _remove_flow(self, flow: Flow) -> None:
         for address in flow.aors:
@@ -273,9 +287,12 @@ class Registration:
 class _Exchange:
     """One REGISTER under way."""
 
-    __slots__ = ("_key", "_owner", "accepted", "communicator", "flow", "gruu", "outbound", "path", "request", "span")
+    __slots__ = (
+        "_begun", "_key", "_owner", "accepted", "communicator", "flow", "gruu", "outbound", "path", "request", "span",
+    )  # fmt: skip
 
-    def __init__(self, request: Request, flow: Flow, key: Hashable, span: Span, owner: Registration) -> None:
+    def __init__(self, request: Request, flow: Flow, key: Hashable, span: Span, owner: Registration, begun: float) -> None:
+        """``begun``: when the request came (monotonic seconds)."""
         self.request = request
         self.flow = flow
         self.span = span
@@ -286,6 +303,7 @@ class _Exchange:
         self.communicator = False
         self._key = key
         self._owner = owner
+        self._begun = begun
 
     def on_judged(self, who: Accepted | Refusal) -> None:
         """The authenticator has decided."""
@@ -313,20 +331,28 @@ class _Exchange:
         status, retry_after = sip_status(code)
         self.refuse(Refusal(status, None, (("Retry-After", str(retry_after or 5)),)))
 
-    def refuse(self, refusal: Refusal) -> None:
-        """Answers without a registration."""
-        self.respond(
+    def refuse(self, refusal: Refusal, outcome: Cell | None = None) -> None:
+        """Answers without a registration. ``outcome``: what it counts as, when its status does not say."""
+        self._respond(
             make_response(
                 self.request,
                 refusal.status,
                 refusal.reason,
                 to_tag=self.flow.new_tag(),
                 headers=refusal.headers,
-            )
+            ),
+            outcome or register_outcome(refusal.status, limited=refusal.limited),
         )
 
-    def respond(self, response: Response) -> None:
+    def succeed(self, response: Response, now: float) -> None:
+        """Answers that the registration is made."""
+        REGISTER_SECONDS.observe(max(0.0, now - self._begun))
+        self._respond(response, REGISTERED)
+
+    def _respond(self, response: Response, outcome: Cell) -> None:
         """Sends the answer and keeps it."""
+        outcome.inc()
+        answered("REGISTER", response.status)
         data = bytes(response)
         self.flow.send(data)
         if self._key is not None:

@@ -7,7 +7,7 @@ from secrets import token_hex
 from parley.platform.applications.dialogs import DialogSender
 from parley.platform.applications.edges import EdgeAddresses, EdgeSender
 from parley.platform.applications.registrations import Registrations, lookup_client
-from parley.platform.lifecycle import ServiceContext, ShortWorkService
+from parley.platform.lifecycle import STORE_AND_EVENTS, ServiceContext, ShortWorkService
 from parley.proto.conference.v1.focus_pb2_grpc import FocusStub
 from parley.proto.events.v1.conference_pb2 import ConferenceChanged
 from services.immcu.application import ImMcuApplication
@@ -23,6 +23,7 @@ class ImMcuService(ShortWorkService):
 
     name = "immcu"
     config_model = ImMcuConfig
+    needs = STORE_AND_EVENTS
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context

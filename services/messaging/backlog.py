@@ -67,6 +67,8 @@ class Backlog:
         """Handler of the topic ``parley.registrations``. Raises StoreError: the event comes again."""
         changed: RegistrationChanged = event.message
         if changed.kind == RegistrationChanged.KIND_REGISTERED and await self._mailbox.count(changed.aor):
+            # The event does not come again: if this process dies before it has looked, another one looks then.
+            await self._mailbox.look_again(changed.aor, self._retry_at_ms())
             self.look_soon(changed.aor)
 
     def look_soon(self, aor: str) -> None:

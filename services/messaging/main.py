@@ -5,7 +5,7 @@ from __future__ import annotations
 from parley.platform.applications.edges import EdgeAddresses, EdgeSender
 from parley.platform.applications.registrations import lookup_client
 from parley.platform.applications.users import UserNames
-from parley.platform.lifecycle import ServiceContext, ShortWorkService
+from parley.platform.lifecycle import STORE_AND_EVENTS, ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
 from parley.platform.store.shards import SHARDS
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
@@ -36,6 +36,7 @@ class MessagingService(ShortWorkService):
 
     name = "messaging"
     config_model = MessagingConfig
+    needs = STORE_AND_EVENTS
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context

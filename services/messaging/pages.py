@@ -64,10 +64,12 @@ class Pages:
         """Answers a MESSAGE. Raises MessagingError, SipParseError, RpcError, StoreError."""
         sender = incoming.user_aor or aor(incoming.request.from_.uri)
         recipient = aor(incoming.request.uri)
+        # From here, not from its turn: behind a device that does not answer, every message would wait longer than the last.
+        answer_at = asyncio.get_running_loop().time() + self._config.answer_seconds
         async with self._turns.of(sender, recipient):
-            await self._handle(incoming, sender, recipient)
+            await self._handle(incoming, sender, recipient, answer_at)
 
-    async def _handle(self, incoming: Incoming, sender: str, recipient: str) -> None:
+    async def _handle(self, incoming: Incoming, sender: str, recipient: str, answer_at: float) -> None:
         traceparent = incoming.span.traceparent if incoming.span is not None else ""
         message = of_request(incoming.request, sender, recipient, incoming.user_name, self._clock.wall(), traceparent)
         user = await self._users.user(recipient)
@@ -80,7 +82,7 @@ class Pages:
             return
         sending = asyncio.ensure_future(self._delivery.deliver(message, devices, traceparent))
         try:
-            async with asyncio.timeout(self._config.answer_seconds):
+            async with asyncio.timeout_at(answer_at):
                 result = await asyncio.shield(sending)
         except TimeoutError:
             entry_id = None

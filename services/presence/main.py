@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parley.platform.applications.edges import EdgeAddresses, EdgeSender
 from parley.platform.applications.registrations import Registrations, lookup_client
-from parley.platform.lifecycle import ServiceContext, ShortWorkService
+from parley.platform.lifecycle import STORE_AND_EVENTS, ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
 from parley.platform.store.shards import SHARDS
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import AddressBookStub
@@ -46,6 +46,7 @@ class PresenceService(ShortWorkService):
 
     name = "presence"
     config_model = PresenceConfig
+    needs = STORE_AND_EVENTS
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context

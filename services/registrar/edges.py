@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from parley.platform.clock import Clock
 from parley.platform.store.client import Store
 from parley.platform.store.errors import StoreError
+from parley.platform.telemetry.repeats import Repeats
 from services.registrar.keys import EDGE_ADDRESSES, EDGES
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class EdgeLeases:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._repeats = Repeats()
         self._leases: dict[str, Lease] = {}
         self._unknown: set[str] = set()
         """Looked for in vain since the last refresh."""
@@ -67,17 +69,14 @@ class EdgeLeases:
         self._leases[edge_uid] = Lease(edge_uid, address, expires)
 
     async def release(self, edge_uid: str) -> None:
-        """Ends a lease long ago, so that its bindings are swept at once. Raises StoreError."""
-        await self._store.execute("ZADD", EDGES, 0, edge_uid)
+        """Ends a lease now; its clients have a whole grace to come back elsewhere. Raises StoreError."""
+        await self._store.execute("ZADD", EDGES, self._now_ms(), edge_uid)
         self._leases.pop(edge_uid, None)
 
-    async def gone(self, grace_s: float | None) -> list[str]:
-        """Front ends whose lease ended longer ago than the grace; None: only those that ended it themselves.
-
-        Raises StoreError.
-        """
-        before = self._long_ago(grace_s) if grace_s is not None else 0
-        return [uid.decode() for uid in await self._store.execute("ZRANGEBYSCORE", EDGES, "-inf", before)]
+    async def gone(self, grace_s: float) -> list[str]:
+        """Front ends whose lease ended longer ago than the grace. Raises StoreError."""
+        found = await self._store.execute("ZRANGEBYSCORE", EDGES, "-inf", self._long_ago(grace_s))
+        return [uid.decode() for uid in found]
 
     async def forget(self, edge_uid: str, grace_s: float) -> None:
         """Removes a front end whose bindings were swept, unless it came back meanwhile. Raises StoreError."""
@@ -117,6 +116,8 @@ class EdgeLeases:
         while True:
             try:
                 await self.refresh()
+                self._repeats.over()
             except StoreError as error:
-                logger.info("leases could not be read: %s", error)
+                if self._repeats.is_due(str(error)):
+                    logger.info("leases could not be read: %s", error)
             await asyncio.sleep(_REFRESH_S)

@@ -114,11 +114,16 @@ class BindingRepository:
             for reply in replies
         ]
 
-    async def take_once(self, uses: Sequence[tuple[bytes, int]]) -> list[bool | StoreError]:
-        """Marks digests as used for some milliseconds, for each whether it was not before."""
-        commands: list[list[Arg]] = [["SET", keys.once_key(digest), "1", "NX", "PX", ttl_ms] for digest, ttl_ms in uses]
+    async def take_once(self, uses: Sequence[tuple[bytes, int | None]]) -> list[bool | StoreError]:
+        """Marks digests as used for some milliseconds (None: not at all), for each whether it was not before."""
+        commands: list[list[Arg]] = [
+            ["SET", keys.once_key(digest), "1", "NX", "PX", ttl_ms]
+            if ttl_ms is not None
+            else ["EXISTS", keys.once_key(digest)]
+            for digest, ttl_ms in uses
+        ]
         replies = await self._store.pipeline(commands)
-        return [reply if isinstance(reply, StoreError) else reply is not None for reply in replies]
+        return [reply if isinstance(reply, StoreError) else reply not in (None, 1) for reply in replies]
 
     async def sweep_expired(self, shards: Sequence[int], now_ms: int) -> list[tuple[int, int]]:
         """Takes away what has ended in some shards, in one round trip.

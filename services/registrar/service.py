@@ -165,12 +165,13 @@ class RegistrarSurface(RegistrarServicer):
         """Says of each item whether this is its first use."""
         results, valid = [], []
         for item in items:
-            if len(item.digest) == _DIGEST_BYTES and 0 < item.ttl_ms <= _MOST_TTL_MS:
+            if len(item.digest) == _DIGEST_BYTES and (item.look or 0 < item.ttl_ms <= _MOST_TTL_MS):
                 valid.append(item)
             else:
                 status = ItemStatus(code=StatusCode.INVALID_ARGUMENT.value[0], message="no SHA-256, or no ttl_ms of a day")
                 results.append(pb.OnceResult(id=item.id, status=status))
-        outcomes = await self._repository.take_once([(item.digest, item.ttl_ms) for item in valid]) if valid else []
+        uses = [(item.digest, None if item.look else item.ttl_ms) for item in valid]
+        outcomes = await self._repository.take_once(uses) if uses else []
         for item, outcome in zip(valid, outcomes, strict=True):
             if isinstance(outcome, StoreError):
                 results.append(pb.OnceResult(id=item.id, status=_status(outcome)))

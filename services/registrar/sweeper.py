@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 from parley.platform.clock import Clock
 from parley.platform.store.errors import StoreError
 from parley.platform.store.shards import SHARDS
+from parley.platform.telemetry.repeats import Repeats
 from services.registrar.edges import EdgeLeases
 from services.registrar.repository import CHUNK, BindingRepository
 
@@ -46,6 +47,7 @@ class Sweeper:
         self._interval_s = interval_s
         self._grace_s = grace_s
         self._on_events = on_events
+        self._repeats = Repeats()
         self._looked_at: float | None = None
         self._steady_since = 0.0
 
@@ -54,15 +56,17 @@ class Sweeper:
         while True:
             try:
                 await self.sweep()
+                self._repeats.over()
             except StoreError as error:
-                logger.info("the sweep failed: %s", error)
+                if self._repeats.is_due(str(error)):
+                    logger.info("the sweep failed: %s", error)
             await asyncio.sleep(self._interval_s)
 
     async def sweep(self) -> int:
         """One sweep over all shards; how many bindings it took away. Raises StoreError."""
         now_ms = round(self._clock.wall() * 1000)
         taken = await self._sweep_expired(now_ms)
-        for edge_uid in await self._edges.gone(self._grace_s if self._is_steady() else None):
+        for edge_uid in await self._edges.gone(self._grace_s) if self._is_steady() else ():
             logger.info("front end %s is gone, its bindings are taken away", edge_uid)
             taken += await self._sweep_edge(edge_uid, now_ms)
             await self._edges.forget(edge_uid, self._grace_s)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from parley.cli.run import for_a_first_try
 from tests.support.parley_server import ParleyServer
 from tests.support.ports import free_port
 from tests.support.sip_client import SipClient
@@ -40,6 +41,17 @@ async def test_run_prints_what_to_do_next(server: ParleyServer) -> None:
     assert f"127.0.0.1:{server.ports['tls']}" in log
     assert "<sip:alice@example.test>;auth_user=alice;auth_pass=Secret-1" in log
     assert str(server.ca_file) in log
+
+
+def test_a_first_try_has_an_administrator_where_nobody_else_gets_in() -> None:
+    for bind, expected in (("", True), ("127.0.0.1", True), ("::1", True), ("0.0.0.0", False), ("192.0.2.1", False)):
+        environ = {"PARLEY_BIND": bind} if bind else {}
+        for_a_first_try(environ)
+        assert environ["PARLEY_ADDRESSBOOK_DEMO"] == "true"
+        assert ("PARLEY_WEB_ADMINISTRATORS" in environ) is expected, bind
+    environ = {"PARLEY_WEB_ADMINISTRATORS": "[]"}
+    for_a_first_try(environ)
+    assert environ["PARLEY_WEB_ADMINISTRATORS"] == "[]"
 
 
 async def test_users_from_the_first_to_the_last(server: ParleyServer) -> None:

@@ -62,6 +62,16 @@ async def established(caller: SipClient, callee: SipClient) -> tuple[Request, Re
     return invite, incoming, answer
 
 
+async def renewed(caller: SipClient, callee: SipClient, invite: Request, answer: Response) -> None:
+    """Another INVITE within the call, answered and acknowledged."""
+    again = caller.in_dialog("INVITE", invite, answer)
+    caller.send(bytes(again))
+    callee.answer(await callee.expect("INVITE", 15), 200)
+    assert (await caller.response()).status == 200
+    caller.send(bytes(caller.in_dialog("ACK", again, answer)))
+    await callee.expect("ACK")
+
+
 async def test_call_between_phones_on_different_front_ends_and_back(shared: ParleyCluster) -> None:
     alice = await registered(shared, "alice", 0, "tcp")
     bob = await registered(shared, "bob", 1, "tls")
@@ -203,6 +213,122 @@ async def test_binding_whose_flow_died_is_passed_over(own: ParleyCluster) -> Non
     await alice.hang_up(living, invite, answer)
 
 
+@pytest.mark.parametrize("instance", [True, False])
+async def test_call_to_a_phone_between_two_connections_waits_for_it(shared: ParleyCluster, instance: bool) -> None:
+    alice = await phone(shared, "alice", 0)
+    bob = await phone(shared, "bob", 1, "tcp")
+    # A phone without an instance names another port in its contact each time.
+    extra = ';+sip.instance="<urn:uuid:00000000-0000-1000-8000-000a95a0e128>"' if instance else ""
+    assert (await bob.register(contact=f"<{bob.contact}>{extra}")).status == 200
+    await bob.abort()
+    invite = await alice.invite("sip:bob@example.test")
+    again = await phone(shared, "bob", 0, "tls")
+    assert (await again.register(contact=f"<{again.contact}>{extra}")).status == 200
+    incoming = await again.expect("INVITE")
+    again.answer(incoming, 200)
+    answer = await alice.response()
+    assert answer.status == 200
+    alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
+    await again.expect("ACK")
+    await alice.hang_up(again, invite, answer)
+    await leave(again)
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed", "drained"])
+@pytest.mark.parametrize("called", ["before", "after"])
+async def test_phone_whose_front_end_has_ended_is_waited_for_longer(tmp_path: Path, end: str, called: str) -> None:
+    """It was sent away by us, so it will be back: when many are, that takes longer than for one that changed its network."""
+    frontend = {"flow_grace_seconds": 0.3, "drain_seconds": 0.5}
+    async with ParleyCluster(tmp_path, frontend=frontend) as own:
+        alice = await phone(own, "alice", 0)
+        bob = await registered(own, "bob", 1, "tcp")
+        leaving = own.front_ends[1]
+        if called == "before":  # the stream between the front ends is there
+            invite, _, answer = await established(alice, bob)
+            await alice.hang_up(bob, invite, answer)
+        if end == "stopped":
+            await leaving.stop()
+        elif end == "killed":
+            leaving.kill()
+        else:
+            assert (await leaving.parley("drain")).returncode == 0
+        await asyncio.wait_for(bob.closed.wait(), 10)
+        invite = await alice.invite("sip:bob@example.test")
+        await asyncio.sleep(1.5)  # several times the grace of a connection
+        again = await registered(own, "bob", 0, "tcp")
+        again.answer(await again.expect("INVITE"), 200)
+        answer = await alice.response()
+        assert answer.status == 200
+        alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
+        await again.expect("ACK")
+        await alice.hang_up(again, invite, answer)
+
+
+@pytest.mark.parametrize("front_end", [0, 1])
+async def test_call_that_a_broken_connection_swallowed_is_offered_over_the_next(
+    shared: ParleyCluster, front_end: int
+) -> None:
+    """What is written to a connection in its last moment is lost, and neither side is told."""
+    alice = await phone(shared, "alice", 0)
+    bob = await registered(shared, "bob", front_end, "tcp")
+    invite = await alice.invite("sip:bob@example.test")
+    lost = await bob.expect("INVITE")
+    await bob.abort()
+    again = await registered(shared, "bob", 1, "tls")
+    incoming = await again.expect("INVITE")
+    assert incoming.call_id == lost.call_id
+    again.answer(incoming, 200)
+    answer = await alice.response()
+    assert answer.status == 200
+    alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
+    await again.expect("ACK")
+    await alice.hang_up(again, invite, answer)
+    await leave(again)
+
+
+async def test_ringing_phone_may_answer_over_another_connection(shared: ParleyCluster) -> None:
+    alice = await phone(shared, "alice", 0)
+    bob = await registered(shared, "bob", 0, "tcp")
+    invite = await alice.invite("sip:bob@example.test")
+    incoming = await bob.expect("INVITE")
+    bob.answer(incoming, 180)
+    while (await alice.response(final=False)).status != 180:
+        pass
+    await bob.abort()
+    again = await registered(shared, "bob", 0, "tcp")
+    again.answer(incoming, 200)
+    answer = await alice.response()
+    assert answer.status == 200
+    alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
+    await again.expect("ACK")
+    await alice.hang_up(again, invite, answer)
+    await leave(again)
+
+
+async def test_call_to_a_phone_that_does_not_come_back_ends_after_the_grace(shared: ParleyCluster) -> None:
+    alice, bob = await phone(shared, "alice", 0), await registered(shared, "bob", 1, "tcp")
+    await bob.abort()
+    begun = asyncio.get_running_loop().time()
+    await alice.invite("sip:bob@example.test")
+    assert (await alice.response()).status == 480
+    assert asyncio.get_running_loop().time() - begun < 4
+
+
+async def test_caller_who_gives_up_meanwhile_is_told_so(shared: ParleyCluster) -> None:
+    alice, bob = await phone(shared, "alice", 0), await registered(shared, "bob", 1, "tcp")
+    await bob.abort()
+    invite = await alice.invite("sip:bob@example.test")
+    cancel = Request.create(
+        "CANCEL", invite.uri_text,
+        headers=[("Via", str(invite.via)), ("Max-Forwards", "70"), ("From", invite.get("From") or ""),
+                 ("To", invite.get("To") or ""), ("Call-ID", invite.call_id), ("CSeq", f"{invite.cseq.number} CANCEL")],
+    )  # fmt: skip
+    await asyncio.sleep(0.3)
+    alice.send(bytes(cancel))
+    statuses = {(await alice.response(1.5)).status, (await alice.response(1.5)).status}
+    assert statuses == {200, 487}
+
+
 async def test_acknowledged_register_survives_kill_of_any_process(own: ParleyCluster) -> None:
     bob = await registered(own, "bob", 0, "udp")
     for node in (own.registrars[0], own.front_ends[0], own.book, own.registrars[1]):
@@ -270,10 +396,60 @@ async def test_call_goes_on_over_a_new_connection_after_its_front_end_died(own: 
     await bob.closed.wait()
     again = await phone(own, "bob", 0, "tcp")
     assert (await again.register(contact=contact)).status == 200
+    await renewed(alice, again, invite, answer)
     bye = alice.in_dialog("BYE", invite, answer)
     alice.send(bytes(bye))
     again.answer(await again.expect("BYE", 15), 200)
     assert (await alice.response()).status == 200
+
+
+@pytest.mark.parametrize("front_end", [0, 1])
+async def test_who_comes_back_in_a_moment_is_asked_in_the_dialog(shared: ParleyCluster, front_end: int) -> None:
+    """The flow of the dialog is gone, and so is the one of the binding, as they are the same."""
+    alice = await registered(shared, "alice", 0, "udp")
+    bob = await registered(shared, "bob", front_end, "tcp")
+    contact = f"<sip:bob@127.0.0.1:{bob.local[1]};transport=tcp>"
+    invite, _, answer = await established(alice, bob)
+    await bob.abort()
+    again = alice.in_dialog("INVITE", invite, answer)
+    alice.send(bytes(again))
+    await asyncio.sleep(0.5)
+    back = await phone(shared, "bob", 0, "tcp")
+    assert (await back.register(contact=contact)).status == 200
+    back.answer(await back.expect("INVITE"), 200)
+    assert (await alice.response()).status == 200
+    alice.send(bytes(alice.in_dialog("ACK", again, answer)))
+    await back.expect("ACK")
+    await alice.hang_up(back, invite, answer)
+    await leave(alice)
+
+
+async def test_front_end_that_begins_waits_for_those_it_asks(own: ParleyCluster) -> None:
+    for node in (*own.registrars, own.front_ends[0]):
+        node.kill()
+    own.front_ends[0].launch()
+    ready = asyncio.ensure_future(own.front_ends[0].ready())
+    done, _ = await asyncio.wait([ready], timeout=4)
+    assert not done
+    own.registrars[0].launch()
+    await ready
+    bob = await phone(own, "bob", 0, "tcp")
+    assert (await bob.register()).status == 200
+
+
+@pytest.mark.parametrize("front_end", [0, 1])
+async def test_who_came_back_over_a_new_connection_is_asked_and_acknowledged(shared: ParleyCluster, front_end: int) -> None:
+    alice = await registered(shared, "alice", 0, "udp")
+    bob = await registered(shared, "bob", front_end, "tcp")
+    contact = f"<sip:bob@127.0.0.1:{bob.local[1]};transport=tcp>"
+    invite, _, answer = await established(alice, bob)
+    bob.close()
+    await bob.closed.wait()
+    again = await phone(shared, "bob", front_end, "tcp")
+    assert (await again.register(contact=contact)).status == 200
+    await renewed(alice, again, invite, answer)
+    await alice.hang_up(again, invite, answer)
+    assert (await again.register(expires=0, contact=contact)).status == 200
 
 
 async def test_drain_sends_new_work_away_and_lets_calls_end(own: ParleyCluster) -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_every_target_runs(tmp_path: Path) -> None:
     pytest.importorskip("atheris")
     done = subprocess.run(
-        [sys.executable, "-m", "fuzz.run", "--seconds", "3", "--build", str(tmp_path)],
+        [sys.executable, "-m", "fuzz.run", "--seconds", "3", "--jobs", "2", "--build", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

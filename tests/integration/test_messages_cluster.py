@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import redis
 
+from parley.platform.store.shards import shard_of
+from services.messaging.keys import deadlines_key
 from tests.support.messages import Talk, accept, begin, client, gone, page, paged, phone, said
 from tests.support.ocs_client import OcsClient
-from tests.support.parley_server import ParleyCluster
+from tests.support.parley_server import DOMAIN, ParleyCluster
 from tests.support.sip_client import SipClient
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.valkey
 
@@ -48,6 +53,29 @@ async def test_what_was_acknowledged_is_delivered_after_a_kill(cluster: ParleyCl
     alice = await client(cluster.ports[1], "alice")
     await accept(alice)
     assert [(await said(alice)).body for _ in range(3)] == [b"one", b"two", b"three"]
+    await gone(alice, bob)
+
+
+async def test_who_signs_in_is_delivered_to_though_the_process_that_was_told_dies(cluster: ParleyCluster) -> None:
+    aor, node = f"sip:alice@{DOMAIN}", cluster.messagings[0]
+    store = redis.Redis.from_url(cluster.valkey.url)
+
+    async def due_within(seconds: float, at_least: float = -1e6) -> bool:
+        due_ms = await asyncio.to_thread(store.zscore, deadlines_key(shard_of(aor)), f"m|{aor}")
+        return due_ms is not None and at_least < float(due_ms) / 1000 - time.time() < seconds
+
+    bob = await phone(cluster.ports[0], "bob")
+    assert await until_taken(bob, "alice", b"one") == 202
+    await eventually(lambda: due_within(1e6, at_least=600), what="who is not there is not looked for often")
+    # It is told of the sign-in, and has not got to it when it dies.
+    node._config["messaging"]["sign_in_seconds"] = 3600.0
+    await restarted(cluster)
+    alice = await phone(cluster.ports[1], "alice")
+    await eventually(lambda: due_within(60), what="the mailbox is to be looked at soon")
+    node._config["messaging"]["sign_in_seconds"] = 0.1
+    await restarted(cluster)
+    assert (await paged(alice)).body == b"one"
+    store.close()
     await gone(alice, bob)
 
 

@@ -115,6 +115,18 @@ async def test_a_phone_that_does_not_answer_gets_it_later_and_once(server: Parle
     await gone(bob, there)
 
 
+async def test_each_message_to_a_phone_that_does_not_answer_is_acknowledged_in_time(
+    server: ParleyServer, absent: str
+) -> None:
+    silent = await phone(server.ports, absent)
+    senders = [await phone(server.ports, "bob") for _ in range(3)]
+    begun = asyncio.get_running_loop().time()
+    answers = await asyncio.gather(*(each.ask(page(each, absent, each.contact.encode())) for each in senders))
+    assert [answer.status for answer in answers] == [202, 202, 202]
+    assert asyncio.get_running_loop().time() - begun < 4.5, "one message may wait for 3 seconds, and each alone"
+    await gone(silent, *senders)
+
+
 async def test_what_is_refused_is_not_sent_again(server: ParleyServer, absent: str) -> None:
     bob = await phone(server.ports, "bob")
     assert (await bob.ask(page(bob, absent, b"strange", [("Content-Type", "text/strange")]))).status == 202

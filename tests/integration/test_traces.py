@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import aioice
 import pytest
 
-from parley.platform.telemetry.contract import SPANS, as_markdown, rule_of
+from parley.platform.telemetry.contract import SPANS, as_markdown
 from parley.presence.standard.availability import pidf_of
 from parley.presence.standard.pidf import build_pidf
 from parley.stun.addresses import Address
@@ -24,6 +25,7 @@ from tests.support.messages import gone, page, paged, phone
 from tests.support.parley_server import ParleyCluster
 from tests.support.sip_client import SipClient
 from tests.support.subscriber import Subscriber
+from tests.support.traces import check_contract, path_to_root
 from tests.support.waiting import eventually
 from tests.support.web_client import WebClient
 
@@ -53,30 +55,6 @@ async def trace_of(
     spans = await eventually(look, timeout=20, what=f"the trace of {call_id}")
     assert spans is not None
     return spans
-
-
-def path_to_root(spans: list[JaegerSpan], name: str) -> list[str]:
-    """Names from a span up to the beginning of its trace."""
-    by_id = {span.span_id: span for span in spans}
-    span: JaegerSpan | None = next(span for span in spans if span.name == name)
-    names = []
-    while span is not None:
-        names.append(span.name)
-        span = by_id.get(span.parent_id)
-    return names
-
-
-def check_contract(spans: list[JaegerSpan]) -> None:
-    """Every span is in the table, with its attributes, below a parent it may have."""
-    by_id = {span.span_id: span for span in spans}
-    for span in spans:
-        rule = rule_of(span.name)
-        assert rule is not None, f"{span.name} is not in the contract"
-        missing = [name for name in rule.attributes if name not in span.tags and name != "sip.branch"]
-        assert not missing, f"{span.name} has no {missing}"
-        parent = by_id.get(span.parent_id)
-        parent_rule = rule_of(parent.name) if parent is not None else None
-        assert (parent_rule.name if parent_rule else "") in rule.parents, f"{span.name} below {parent and parent.name}"
 
 
 async def test_one_register_is_one_trace_through_front_end_registrar_and_redis(
@@ -130,19 +108,18 @@ async def test_event_consumers_are_linked_to_the_publisher(cluster: ParleyCluste
     done = await cluster.book.parley("user", "passwd", "dora@example.test", stdin="Another-1\n")
     assert done.returncode == 0, done.stderr
 
-    async def look() -> list[JaegerSpan]:
-        found = await asyncio.to_thread(jaeger.find, "parley-frontend", {"messaging.destination": "parley.users"})
-        return [span for spans in found for span in spans if span.name == "events.consume parley.users"]
+    async def spans_called(service: str, name: str) -> list[JaegerSpan]:
+        found = await asyncio.to_thread(jaeger.find, service, {"messaging.destination": "parley.users"})
+        return [span for spans in found for span in spans if span.name == name]
 
-    consumed = await eventually(look, timeout=20, what="a consumer's span")
-    published = {
-        (span.trace_id, span.span_id)
-        for spans in await asyncio.to_thread(jaeger.find, "parley-addressbook", {"messaging.destination": "parley.users"})
-        for span in spans
-        if span.name == "events.publish parley.users"
-    }
-    assert all(span.parent_id == "" for span in consumed)
-    assert any(set(span.links) & published for span in consumed)
+    async def linked() -> bool:
+        consumed = await spans_called("parley-frontend", "events.consume parley.users")
+        published = await spans_called("parley-addressbook", "events.publish parley.users")
+        assert all(span.parent_id == "" for span in consumed)
+        origins = {(span.trace_id, span.span_id) for span in published}
+        return any(set(span.links) & origins for span in consumed)
+
+    await eventually(linked, timeout=20, what="a consumer's span linked to the publisher's")
 
 
 async def test_a_change_of_presence_is_one_trace_and_each_notification_is_linked_to_it(
@@ -277,7 +254,11 @@ async def web_trace(jaeger: Jaeger, name: str, below: str) -> list[JaegerSpan]:
 
 
 async def test_a_client_of_the_relay_begins_traces_and_its_packets_none(tmp_path: Path, jaeger: Jaeger) -> None:
-    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoint}
+    instance = f"edge-{tmp_path.name}"  # other tests may have sent spans of other relays to the same Jaeger
+    env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoint,
+        "OTEL_RESOURCE_ATTRIBUTES": f"service.instance.id={instance}",
+    }
     quota = {"allocations_per_user": 1}
     async with EdgeNode(tmp_path, env=env, advertised={"self_test": False}, limits=quota) as edge:
         server = Address("127.0.0.1", edge.udp)
@@ -292,18 +273,19 @@ async def test_a_client_of_the_relay_begins_traces_and_its_packets_none(tmp_path
 
         async def look() -> list[JaegerSpan] | None:
             found = await asyncio.to_thread(jaeger.find, "parley-avedge", {"turn.dialect": "turn"})
-            spans = [span for trace in found for span in trace]
-            return spans if len(spans) >= 3 else None
+            spans = [span for spans in found for span in spans if span.resource["service.instance.id"] == instance]
+            asked = {(span.name, int(span.tags["turn.error_code"])) for span in spans}
+            return spans if len(asked) >= 3 else None
 
         spans = await eventually(look, timeout=20, what="the spans of the relay")
         assert spans is not None
     check_contract(spans)
-    assert sorted(span.name for span in spans) == ["relay.allocate", "relay.allocate", "relay.refresh"]
+    # One span for each: a request that was sent again is answered from memory, but a refused one may be judged again.
+    outcomes = Counter((span.name, int(span.tags["turn.error_code"])) for span in spans)
+    assert outcomes.pop(("relay.allocate", 486)) >= 1
+    assert outcomes == {("relay.allocate", 0): 1, ("relay.refresh", 0): 1}
+    assert all(span.tags["otel.status_code"] == "ERROR" for span in spans if int(span.tags["turn.error_code"]))
     assert all(span.tags["network.transport"] == "udp" and not span.parent_id for span in spans)
-    codes = sorted(int(span.tags["turn.error_code"]) for span in spans if span.name == "relay.allocate")
-    assert codes == [0, 486]
-    (refused,) = [span for span in spans if int(span.tags["turn.error_code"]) == 486]
-    assert refused.tags["otel.status_code"] == "ERROR"
     assert len({span.trace_id for span in spans}) == len(spans)
 
 

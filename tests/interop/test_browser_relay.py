@@ -30,8 +30,14 @@ async (iceServers) => {
   await callee.setLocalDescription(await callee.createAnswer());
   await caller.setRemoteDescription(callee.localDescription);
   const answer = await Promise.race([answers, new Promise((done) => setTimeout(() => done(null), 15000))]);
-  const stats = [...(await caller.getStats()).values()];
-  const pair = stats.find((each) => each.type === 'candidate-pair' && each.nominated && each.state === 'succeeded');
+  // Data may flow over a pair before it is nominated.
+  const chosen = (each) => each.type === 'candidate-pair' && each.nominated && each.state === 'succeeded';
+  let stats = [], pair, rounds = 0;
+  while (!pair && rounds++ < 100) {
+    stats = [...(await caller.getStats()).values()];
+    pair = stats.find(chosen);
+    if (!pair) await new Promise((done) => setTimeout(done, 100));
+  }
   const candidate = (id) => stats.find((each) => each.id === id);
   const local = pair && candidate(pair.localCandidateId);
   const remote = pair && candidate(pair.remoteCandidateId);

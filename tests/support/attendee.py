@@ -29,9 +29,9 @@ class Attendee(OcsClient):
         self._changed = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
-    async def join_in(self, port: int) -> Attendee:
+    async def join_in(self, port: int, host: str = "127.0.0.1") -> Attendee:
         """Connects and signs in."""
-        await self.connect(port)
+        await self.connect(port, host)
         assert (await self.sign_in(domain="")).status == 200
         self._reader = asyncio.create_task(self._read())
         return self

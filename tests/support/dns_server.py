@@ -24,12 +24,16 @@ class DnsServer(asyncio.DatagramProtocol):
 
     def __init__(self, origin: str, records: str) -> None:
         """``records``: lines of a zone file without SOA and NS."""
-        head = f"$ORIGIN {origin}.\n$TTL 1\n@ SOA ns admin 1 60 60 60 1\n@ NS ns\nns A 127.0.0.1\n"
         self._origin = dns.name.from_text(origin)
-        self._zone = dns.zone.from_text(head + records, origin=origin, relativize=False)
+        self.replace(records)
         self.port = free_port()
         self.asked: list[str] = []
         self._transport: asyncio.DatagramTransport | None = None
+
+    def replace(self, records: str) -> None:
+        """The zone has other records from now on."""
+        head = f"$ORIGIN {self._origin}\n$TTL 1\n@ SOA ns admin 1 60 60 60 1\n@ NS ns\nns A 127.0.0.1\n"
+        self._zone = dns.zone.from_text(head + records, origin=self._origin, relativize=False)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()

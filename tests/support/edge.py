@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.support.metrics import metric_in
 from tests.support.parley_server import Node
 from tests.support.ports import free_port
 
@@ -64,12 +64,7 @@ class EdgeNode(Node):
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric over the series that have those labels."""
-        total = 0.0
-        for line in (await self.metrics()).splitlines():
-            found = re.match(rf"{name}(?:\{{(.*)\}})? (\S+)$", line)
-            if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
-                total += float(found[2])
-        return total
+        return metric_in(await self.metrics(), name, **labels)
 
 
 async def run_program(*arguments: str, timeout: float = 30) -> tuple[int, str]:

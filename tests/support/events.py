@@ -9,6 +9,7 @@ from typing import Any, Literal
 from parley.platform.clock import SystemClock
 from parley.platform.config import RedisConfig
 from parley.platform.events.api import Event, EventBus
+from parley.platform.events.brokers import Brokers
 from parley.platform.events.kafka import KafkaBus
 from parley.platform.events.redis_streams import RedisStreamsBus
 from parley.platform.store.client import Store
@@ -32,7 +33,7 @@ class Buses:
         """A bus, as a process of its own would have it."""
         bus: EventBus
         if self.driver == "kafka":
-            bus = KafkaBus([self.address], SystemClock(), partitions=PARTITIONS)
+            bus = KafkaBus(Brokers((self.address,)), SystemClock(), partitions=PARTITIONS)
         else:
             store = Store(RedisConfig(url=self.address))
             self.stores.append(store)

@@ -68,6 +68,8 @@ class JaegerSpan:
     links: tuple[tuple[str, str], ...]
     """Trace and span ids of references that are no parent."""
     events: tuple[str, ...]
+    resource: dict[str, Any]
+    """Attributes of the process."""
 
 
 class Jaeger:
@@ -84,6 +86,11 @@ class Jaeger:
     def endpoint(self) -> str:
         """What goes into OTEL_EXPORTER_OTLP_ENDPOINT."""
         return f"http://127.0.0.1:{self.otlp}"
+
+    @property
+    def url(self) -> str:
+        """Where people and programs ask for traces."""
+        return f"http://127.0.0.1:{self._query}"
 
     def __enter__(self) -> Self:
         config = self._folder / "jaeger.yaml"
@@ -104,7 +111,7 @@ class Jaeger:
             stop(self._process)
 
     def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._query}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:
             return json.load(answer)
 
     def services(self) -> set[str]:
@@ -117,17 +124,24 @@ class Jaeger:
             data = self._get(f"/api/traces/{trace_id}").get("data") or []
         except urllib.error.HTTPError:
             return []
-        return [span for trace in data for span in _spans(trace)]
+        return [span for trace in data for span in spans_in(trace)]
 
     def find(self, service: str, tags: dict[str, str]) -> list[list[JaegerSpan]]:
-        """Traces in which a span of the service has the tags."""
+        """Traces in which a span of the service has the tags, and of which no parent is still on its way."""
         query = urllib.parse.urlencode({"service": service, "lookback": "1h", "limit": 200, "tags": json.dumps(tags)})
         data = self._get(f"/api/traces?{query}").get("data") or []
-        return [_spans(trace) for trace in data]
+        return [spans for spans in map(spans_in, data) if _is_rooted(spans)]
 
 
-def _spans(trace: dict[str, Any]) -> list[JaegerSpan]:
+def _is_rooted(spans: list[JaegerSpan]) -> bool:
+    """Whether every parent is there: each process sends its spans when it likes."""
+    return {span.parent_id for span in spans if span.parent_id} <= {span.span_id for span in spans}
+
+
+def spans_in(trace: dict[str, Any]) -> list[JaegerSpan]:
+    """The spans of a trace as Jaeger's API gives it."""
     services = {key: process["serviceName"] for key, process in trace["processes"].items()}
+    resources = {key: _tags(process.get("tags")) for key, process in trace["processes"].items()}
     spans = []
     for span in trace["spans"]:
         references = span.get("references") or []
@@ -136,11 +150,15 @@ def _spans(trace: dict[str, Any]) -> list[JaegerSpan]:
         events = tuple(
             str(field["value"]) for log in span.get("logs") or [] for field in log["fields"] if field["key"] == "event"
         )
-        tags = {tag["key"]: tag["value"] for tag in span.get("tags") or []}
+        tags = _tags(span.get("tags"))
         spans.append(
             JaegerSpan(
                 span["traceID"], span["spanID"], parent, services[span["processID"]], span["operationName"], tags, links,
-                events,
+                events, resources[span["processID"]],
             )
         )  # fmt: skip
     return spans
+
+
+def _tags(tags: list[dict[str, Any]] | None) -> dict[str, Any]:
+    return {tag["key"]: tag["value"] for tag in tags or []}

@@ -57,8 +57,11 @@ def kafka_missing() -> str | None:
 class Kafka:
     """One broker with its data in a folder; it can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, properties: str = "", format_options: Sequence[str] = ()) -> None:
+        """``properties``: further lines of its configuration; ``format_options``: of the tool that formats the folder."""
         self._folder = folder
+        self._properties = properties
+        self._format_options = list(format_options)
         self._home = cache() / HOME
         self.port = free_port()
         self._controller = free_port()
@@ -87,9 +90,11 @@ class Kafka:
         """Formats the folder if it is new, and starts the broker."""
         properties = self._folder / "server.properties"
         if not properties.exists():
-            properties.write_text(PROPERTIES.format(port=self.port, controller=self._controller, folder=self._folder))
+            usual = PROPERTIES.format(port=self.port, controller=self._controller, folder=self._folder)
+            properties.write_text(usual + self._properties)
             subprocess.run(
-                [*self._java(), "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", str(properties)],
+                [*self._java(), "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", str(properties),
+                 *self._format_options],
                 check=True, capture_output=True, timeout=60,
             )  # fmt: skip
         learn = [] if (self._home / ARCHIVE).exists() else [f"-XX:ArchiveClassesAtExit={self._learnt}"]

@@ -22,6 +22,8 @@ from tests.support.valkey import Valkey
 
 PASSWORD = "Secret-1"
 DOMAIN = "example.test"
+DRAIN_S = 2
+"""Longest wait at an end for calls that a test has left open."""
 
 
 class Node:
@@ -37,6 +39,10 @@ class Node:
         self.network: Host | None = None
         """The network namespace it runs in; None for the one of the test. To be set before the start."""
         self._process: subprocess.Popen[bytes] | None = None
+
+    def set(self, section: str, values: dict[str, Any]) -> None:
+        """Sets keys of a section, before the start."""
+        self._config[section] = self._config.get(section, {}) | values
 
     @property
     def pid(self) -> int:
@@ -139,7 +145,7 @@ class ParleyServer(Node):
         web_port = free_port()
         self.web_url = f"https://127.0.0.1:{web_port}"
         merged: dict[str, Any] = {
-            "platform": {"metrics_port": 0, "log": {"format": "json"}},
+            "platform": {"metrics_port": 0, "log": {"format": "json"}, "drain_seconds": DRAIN_S},
             "addressbook": {"demo": True, "demo_password": PASSWORD},
             "frontend": {"ports": self.ports},
             "web": {"port": web_port},
@@ -201,10 +207,13 @@ class ParleyCluster:
         messaging_ports = [free_port() for _ in range(messagings)]
         if messagings:
             known["messaging"] = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in messaging_ports)
+        self.targets = known
+        """Where each service is, for processes and commands of a test."""
 
         def node(name: str, service: str, rpc_port: int, **sections: Any) -> Node:
             common = {
                 "metrics_port": 0, "redis": {"url": self.valkey.url}, "master_key": "ab" * 32, "log": {"format": "json"},
+                "drain_seconds": DRAIN_S,
                 "rpc": {"listen": [f"127.0.0.1:{rpc_port}"], "targets": known, **(rpc or {})}, **(platform or {}),
             }  # fmt: skip
             return Node(folder / name, [service], {"platform": common, **sections}, env)

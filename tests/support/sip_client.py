@@ -7,6 +7,7 @@ import hashlib
 import re
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
+from ipaddress import ip_address
 from itertools import count
 from typing import Any, Self
 
@@ -42,8 +43,9 @@ class SipClient:
         """Opens the socket towards a port; over TLS any certificate will do unless ``context`` says otherwise."""
         loop = asyncio.get_running_loop()
         if self.transport == "udp":
+            here = (host, 0) if ip_address(host).is_loopback else None
             transport, _ = await loop.create_datagram_endpoint(
-                lambda: _Datagrams(self), local_addr=(host, 0), remote_addr=(host, port)
+                lambda: _Datagrams(self), local_addr=here, remote_addr=(host, port)
             )
             self._opened(transport, transport.sendto)
         elif self.transport == "ws":

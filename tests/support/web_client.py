@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import socket
 import ssl
 import struct
 from base64 import b64decode, b64encode
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography import x509
 from lxml import etree
 from yarl import URL
@@ -44,15 +46,21 @@ class Refused(Exception):
 class WebClient:
     """One user's client; a context manager. Its connections are kept."""
 
-    def __init__(self, base: str, ca: Path, user: str, password: str = "Secret-1", *, domain: str = "example.test") -> None:
+    def __init__(
+        self, base: str, ca: Path, user: str, password: str = "Secret-1", *, domain: str = "example.test", at: str = ""
+    ) -> None:
+        """``at``: the IP address of ``base``, where its name is not in DNS."""
         self.base = base
         self.user = user
         self.password = password
         self.domain = domain
         self._ca = ca
+        self._at = at
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=1, ssl=ssl.create_default_context(cafile=str(self._ca)))
+        resolver = _Fixed(self._at) if self._at else None
+        context = ssl.create_default_context(cafile=str(self._ca))
+        connector = aiohttp.TCPConnector(limit=1, ssl=context, resolver=resolver)
         self.session = aiohttp.ClientSession(connector=connector)
         return self
 
@@ -127,6 +135,19 @@ class WebClient:
         """Ticket and certificate. Raises Refused."""
         assertion, key = await self.ticket()
         return await self.certificate(assertion, key, now=now, number=number, device=device)
+
+
+class _Fixed(AbstractResolver):
+    """Every name is one address."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host=self._address, port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 def ntlm_answer(challenge: bytes, user: str, domain: str, password: str) -> bytes:

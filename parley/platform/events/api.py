@@ -24,7 +24,7 @@ DEAD_SUFFIX: Final = ".dead"
 
 
 class EventBusError(Exception):
-    """The bus did not take an event; it may be published again."""
+    """The bus does not serve now; an event that it did not take may be published again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,9 @@ class EventBus(Protocol):
 
     async def start(self) -> None:
         """Begins; never waits for a bus that is away."""
+
+    async def check(self) -> None:
+        """Returns when the bus can be reached and takes us. Raises EventBusError, which says why it does not."""
 
     async def stop(self) -> None:
         """Ends all subscriptions."""

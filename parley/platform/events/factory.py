@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from parley.platform.clock import Clock
-from parley.platform.config import ConfigError, EventsConfig
+from parley.platform.config import EventsConfig
 from parley.platform.events.api import EventBus
 from parley.platform.store.client import Store
 from parley.platform.telemetry.tracing import Tracer
 
 
 def make_event_bus(config: EventsConfig, store: Store, clock: Clock, tracer: Tracer) -> EventBus:
-    """Raises ConfigError when Kafka is chosen and no server is named."""
+    """Raises ConfigError when Kafka is chosen and no server is named, or a certificate is wrong."""
     if config.driver == "kafka":
+        from parley.platform.events.brokers import Brokers
         from parley.platform.events.kafka import KafkaBus
 
-        if not config.kafka_servers:
-            raise ConfigError(["platform.events.kafka_servers: name the brokers, as [kafka:9092]"])
         return KafkaBus(
-            config.kafka_servers, clock, partitions=config.partitions, replication=config.replication, tracer=tracer
+            Brokers.of(config), clock, partitions=config.partitions, replication=config.replication, tracer=tracer
         )
     from parley.platform.events.redis_streams import RedisStreamsBus
 

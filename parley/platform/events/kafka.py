@@ -17,13 +17,23 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from google.protobuf.message import Message as ProtoMessage
 
 from parley.platform.clock import Clock
 from parley.platform.events.api import DEAD_SUFFIX, PUBLISHED, Event, EventBusError, Handler
+from parley.platform.events.backlog import Backlog
+from parley.platform.events.brokers import Brokers
 from parley.platform.events.codec import decode, headers_of
 from parley.platform.events.handling import handle
+from parley.platform.telemetry.repeats import Repeats
 from parley.platform.telemetry.tracing import NO_TRACER, Tracer
 
 logger = logging.getLogger(__name__)
@@ -44,17 +54,17 @@ class KafkaBus:
 
     def __init__(
         self,
-        servers: Sequence[str],
+        brokers: Brokers,
         clock: Clock,
         *,
         partitions: int = 8,
         replication: int = 1,
         tracer: Tracer = NO_TRACER,
     ) -> None:
-        """``servers``: "host:port"; ``replication`` of topics created."""
-        self.servers = list(servers)
+        """``replication`` of topics created."""
+        self.brokers = brokers
         self.tracer = tracer
-        self._clock = clock
+        self.clock = clock
         self._partitions = partitions
         self._replication = replication
         self._producer: AIOKafkaProducer | None = None
@@ -65,6 +75,10 @@ class KafkaBus:
 
     async def start(self) -> None:
         """Nothing to wait for: producer and consumers connect in the background."""
+
+    async def check(self) -> None:
+        """See `parley.platform.events.api.EventBus`."""
+        await self.brokers.check()
 
     async def stop(self) -> None:
         """Ends subscriptions and the producer."""
@@ -82,7 +96,7 @@ class KafkaBus:
             attributes={"messaging.destination": topic, "messaging.key": key,
                         "sip.call_id": getattr(message, "call_id", "")},
         )  # fmt: skip
-        headers = headers_of(message, span.traceparent or traceparent, round(self._clock.wall() * 1000))
+        headers = headers_of(message, span.traceparent or traceparent, round(self.clock.wall() * 1000))
         encoded = [(name, value.encode()) for name, value in headers.items()]
         try:
             async with asyncio.timeout(_SEND_TIMEOUT_S):
@@ -133,7 +147,7 @@ class KafkaBus:
                 self._topics.add(topic)
 
     async def _create_topic(self, topic: str) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.servers, request_timeout_ms=4000)
+        admin = AIOKafkaAdminClient(**self.brokers.options, request_timeout_ms=4000)
         try:
             await admin.start()
             wanted = NewTopic(topic, num_partitions=self._partitions, replication_factor=self._replication)
@@ -149,7 +163,7 @@ class KafkaBus:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    bootstrap_servers=self.servers, acks="all", enable_idempotence=True, linger_ms=2,
+                    **self.brokers.options, acks="all", enable_idempotence=True, linger_ms=2,
                     request_timeout_ms=4000, retry_backoff_ms=100,
                 )  # fmt: skip
                 try:
@@ -175,6 +189,8 @@ class _Subscription:
         self._positions: dict[TopicPartition, int] = {}
         """Where a reader without a group stands."""
         self._began = asyncio.Event()
+        self._backlog = Backlog(topic, group)
+        self._repeats = Repeats()
         self._task = asyncio.get_running_loop().create_task(self._forever(), name=f"events {topic}")
 
     async def ready(self) -> None:
@@ -185,6 +201,7 @@ class _Subscription:
         """Ends the consumer."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._backlog.close()
         self._bus.forget(self)
 
     async def _forever(self) -> None:
@@ -193,15 +210,17 @@ class _Subscription:
                 await self._bus.ensure_topic(self._topic)
                 await self._consume()
             except (KafkaError, OSError, TimeoutError, EventBusError) as error:
-                logger.info("events of %s cannot be read: %s", self._topic, error)
+                if self._repeats.is_due(str(error)):
+                    logger.info("events of %s cannot be read: %s", self._topic, error)
             except Exception:
                 logger.exception("reading events of %s failed", self._topic)
+            self._backlog.cannot_read()
             await asyncio.sleep(_RETRY_S)
 
     async def _consume(self) -> None:
         """Reads until something breaks."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bus.servers, group_id=self._group, enable_auto_commit=False,
+            **self._bus.brokers.options, group_id=self._group, enable_auto_commit=False,
             auto_offset_reset="earliest" if self._group else "latest", session_timeout_ms=_SESSION_MS,
             heartbeat_interval_ms=1000, request_timeout_ms=8000, retry_backoff_ms=100, fetch_max_wait_ms=100,
             metadata_max_age_ms=5000,
@@ -214,10 +233,12 @@ class _Subscription:
             if not self._group:
                 await self._assign(consumer)
             self._began.set()
+            self._repeats.over()
             while True:
                 await workers.room()
                 for partition, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
                     workers.put(partition, records)
+                self._backlog.events = workers.waiting + await _not_fetched(consumer)
         finally:
             await workers.stop()
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
@@ -250,7 +271,18 @@ class _Subscription:
         key = (record.key or b"").decode("utf-8", "replace")
         event = decode(self._topic, key, record.value or b"", headers, self._message_type)
         if event is not None:
-            await handle(event, self._handler, self._bus.tracer, self._bus.bury)
+            await handle(event, self._handler, self._bus.tracer, self._bus.bury, self._bus.clock)
+
+
+async def _not_fetched(consumer: AIOKafkaConsumer) -> int:
+    """Events of the partitions at hand that the broker has told of and not sent yet; asks nobody."""
+    behind = 0
+    with contextlib.suppress(IllegalStateError):  # a partition went to another member
+        for partition in consumer.assignment():
+            end = consumer.highwater(partition)
+            if end is not None:  # there was a reply, so there is a position
+                behind += max(0, end - await consumer.position(partition))
+    return behind
 
 
 class _Workers:
@@ -274,6 +306,11 @@ class _Workers:
         self._waiting += len(records)
         if partition not in self._tasks:
             self._tasks[partition] = asyncio.get_running_loop().create_task(self._work(partition, queue))
+
+    @property
+    def waiting(self) -> int:
+        """Records that are not handled, those at hand among them."""
+        return self._waiting + len(self._tasks)
 
     async def room(self) -> None:
         """Returns when more may be put. Raises what stopped a partition, if one was."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from weakref import WeakSet
 
 from google.protobuf.message import Message as ProtoMessage
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from parley.platform.events.api import EventBus, EventBusError
 
 logger = logging.getLogger(__name__)
+
+_publishers: WeakSet[FactPublisher] = WeakSet()
+_WAITING = Gauge("parley_events_waiting", "Events that wait in this process for an event bus that is away")
+_WAITING.set_function(lambda: sum(publisher.waiting for publisher in list(_publishers)))
 
 
 class FactPublisher:
@@ -25,6 +30,7 @@ class FactPublisher:
         self._capacity = capacity
         self._retry_s = retry_s
         self._wake = asyncio.Event()
+        _publishers.add(self)
 
     def publish(self, topic: str, key: str, message: ProtoMessage, traceparent: str = "") -> None:
         """Queues an event; never blocks and never fails."""

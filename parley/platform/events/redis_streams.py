@@ -18,12 +18,14 @@ from google.protobuf.message import Message as ProtoMessage
 
 from parley.platform.clock import Clock
 from parley.platform.events.api import DEAD_SUFFIX, PUBLISHED, Event, EventBusError, Handler
+from parley.platform.events.backlog import Backlog
 from parley.platform.events.bell import Bell
 from parley.platform.events.codec import decode, headers_of, partition_of
 from parley.platform.events.handling import handle
 from parley.platform.store.client import Store
 from parley.platform.store.errors import StoreError
 from parley.platform.store.scripts import Script
+from parley.platform.telemetry.repeats import Repeats
 from parley.platform.telemetry.tracing import NO_TRACER, Tracer
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ _IDLE_S: Final = 0.02
 _IDLE_MAX_S: Final = 1.0
 """The bell wakes a reader; this is for a ring that was lost."""
 _AWAY_S: Final = 1.0
+_LOOK_S: Final = 10.0
+"""How often the backlog of a group is asked for, for the metrics."""
 _TAKEN_ANEW: Final = 2
 _COUNT: Final = 64
 
@@ -61,13 +65,20 @@ class RedisStreamsBus:
         self.store = store
         self.partitions = partitions
         self.tracer = tracer
-        self._clock = clock
+        self.clock = clock
         self._retention = retention
         self._subscriptions: list[_Tail | _Member] = []
         self._bell = Bell(store, self._rung)
 
     async def start(self) -> None:
         """Nothing to do: the store connects by itself."""
+
+    async def check(self) -> None:
+        """See `parley.platform.events.api.EventBus`."""
+        try:
+            await self.store.check()
+        except StoreError as error:
+            raise EventBusError(str(error)) from None
 
     async def stop(self) -> None:
         """Ends all subscriptions."""
@@ -87,7 +98,7 @@ class RedisStreamsBus:
             attributes={"messaging.destination": topic, "messaging.key": key,
                         "sip.call_id": getattr(message, "call_id", "")},
         )  # fmt: skip
-        headers = headers_of(message, span.traceparent or traceparent, round(self._clock.wall() * 1000))
+        headers = headers_of(message, span.traceparent or traceparent, round(self.clock.wall() * 1000))
         fields: list[str | bytes] = ["key", key, "payload", message.SerializeToString()]
         for name, value in headers.items():
             fields += [name, value]
@@ -136,7 +147,9 @@ class _Reader:
     handler is slow or fails does not hold up the others.
     """
 
-    def __init__(self, bus: RedisStreamsBus, topic: str, message_type: type[ProtoMessage], handler: Handler) -> None:
+    def __init__(
+        self, bus: RedisStreamsBus, topic: str, message_type: type[ProtoMessage], handler: Handler, group: str | None
+    ) -> None:
         self._bus = bus
         self._store = bus.store
         self._topic = topic
@@ -145,6 +158,8 @@ class _Reader:
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._began = asyncio.Event()
+        self._repeats = Repeats()
+        self._backlog = Backlog(topic, group)
         self._tasks = [asyncio.get_running_loop().create_task(self._read_forever(), name=f"events {topic}")]
 
     async def ready(self) -> None:
@@ -162,6 +177,7 @@ class _Reader:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._backlog.close()
         self._bus.forget(self)
 
     async def _read_forever(self) -> None:
@@ -201,8 +217,10 @@ class _Reader:
             self._wake.set()
 
     def _log(self, error: Exception) -> None:
+        self._backlog.cannot_read()
         if isinstance(error, (StoreError, EventBusError)):
-            logger.info("events of %s cannot be read: %s", self._topic, error)
+            if self._repeats.is_due(str(error)):
+                logger.info("events of %s cannot be read: %s", self._topic, error)
         else:
             logger.error("reading events of %s failed", self._topic, exc_info=error)
 
@@ -212,7 +230,7 @@ class _Reader:
         headers = {name: value.decode("utf-8", "replace") for name, value in values.items()}
         event = decode(self._topic, headers.pop("key", ""), payload, headers, self._message_type)
         if event is not None:
-            await handle(event, self._handler, self._bus.tracer, self._bus.bury)
+            await handle(event, self._handler, self._bus.tracer, self._bus.bury, self._bus.clock)
 
 
 class _Tail(_Reader):
@@ -220,7 +238,7 @@ class _Tail(_Reader):
 
     def __init__(self, bus: RedisStreamsBus, topic: str, message_type: type[ProtoMessage], handler: Handler) -> None:
         self._last: dict[int, str] = {}
-        super().__init__(bus, topic, message_type, handler)
+        super().__init__(bus, topic, message_type, handler, None)
 
     async def _poll(self) -> bool:
         bus = self._bus
@@ -268,7 +286,7 @@ class _Member(_Reader):
         self._held_until = 0.0
         self._renew = Script(bus.store, "lease-renew", _RENEW)
         self._release = Script(bus.store, "lease-release", _RELEASE)
-        super().__init__(bus, topic, message_type, handler)
+        super().__init__(bus, topic, message_type, handler, group)
         self._tasks.append(asyncio.get_running_loop().create_task(self._share_forever(), name=f"leases {topic}"))
 
     async def stop(self) -> None:
@@ -290,9 +308,14 @@ class _Member(_Reader):
     # Leases
 
     async def _share_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        look_at = 0.0
         while True:
             try:
                 await self._share_out()
+                if loop.time() >= look_at:
+                    look_at = loop.time() + _LOOK_S
+                    self._backlog.events = await self._behind()
             except Exception as error:
                 self._log(error)
             await asyncio.sleep(_RENEW_S)
@@ -324,6 +347,19 @@ class _Member(_Reader):
         self._held_until = begun + _LEASE_MS / 1000
         self._began.set()
         self._wake.set()
+
+    async def _behind(self) -> int:
+        """Events of the partitions held that are not handled: delivered and not acknowledged, or not delivered."""
+        streams = [self._stream(partition) for partition in sorted(self._held)]
+        replies = await self._store.pipeline([["XINFO", "GROUPS", stream] for stream in streams], streams)
+        _raise_first(replies)
+        behind = 0
+        for reply in replies:
+            for fields in reply:
+                group = dict(zip(fields[::2], fields[1::2], strict=True))
+                if group[b"name"] == self._group.encode():
+                    behind += group[b"pending"] + (group.get(b"lag") or 0)
+        return behind
 
     async def _living_members(self) -> list[str]:
         key = self._members()

@@ -208,7 +208,8 @@ class BatchClient(Generic[ItemT, ResultT]):
             last = self._queue[0].id - 1 if self._queue else self._next_id
             if self._backoff.failed(error, self._loop.time()):
                 logger.warning("%s is away: %s", self._path, error)
-        assert last is not None
+        if last is None:
+            return  # the client is stopping, and has failed what was in flight
         lost = [item_id for item_id in self._pending if stream.first_id <= item_id <= last]
         if lost:
             logger.debug("%s: %d calls are lost: %s", self._path, len(lost), error)

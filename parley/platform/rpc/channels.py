@@ -7,7 +7,7 @@ says nothing within a second, so that nobody waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, Protocol
 
 import grpc
@@ -15,7 +15,7 @@ from google.protobuf.message import Message as ProtoMessage
 from grpc import StatusCode
 
 from parley.platform.rpc.errors import RpcError
-from parley.platform.rpc.interceptors import call_unary
+from parley.platform.rpc.interceptors import call_stream, call_unary
 from parley.platform.rpc.local import LocalServices
 
 OPTIONS: Final[list[tuple[str, Any]]] = [
@@ -30,7 +30,7 @@ OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.min_reconnect_backoff_ms", 1_000),  # in spite of its name: how long one attempt to connect may take
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-    ("grpc.enable_retries", 0),
+    ("grpc.enable_retries", 1),  # of calls alone that a server closing a connection did not take; no others are configured
 ]
 """Of clients and servers: both ends must agree on how often keepalive pings may come."""
 
@@ -58,7 +58,7 @@ class Channel:
         self._connector = connector
         self._remote: Any = None
         self._retired: list[Any] = []
-        self._unary: dict[str, Any] = {}
+        self._calls: dict[str, Any] = {}
 
     def stub(self, stub_class: Callable[..., Any]) -> Any:
         """A generated stub over this channel; annotate it with the type of its asynchronous form."""
@@ -84,19 +84,59 @@ class Channel:
     ) -> Callable[..., Any]:
         """What generated stubs ask for: a coroutine function of a request, with ``timeout`` in seconds."""
 
+        return self._one_answer("unary_unary", path, request_serializer, response_deserializer)
+
+    def stream_unary(
+        self, path: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
+    ) -> Callable[..., Any]:
+        """The same for calls whose requests are a stream: a coroutine function of an asynchronous iterator."""
+        return self._one_answer("stream_unary", path, request_serializer, response_deserializer)
+
+    def unary_stream(
+        self, path: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
+    ) -> Callable[..., AsyncIterator[Any]]:
+        """The same for calls whose answer is a stream: a function of a request that gives an asynchronous iterator.
+
+        ``timeout``, in seconds, is that of all answers together. Whoever does not read to the end closes it (``aclose``).
+        """
+        known_of = self._known("unary_stream", path, request_serializer, response_deserializer)
+
+        async def call(request: Any, *, timeout: float = DEFAULT_TIMEOUT_S) -> AsyncIterator[Any]:
+            if self._local is not None and self._local.handler(self._service, path) is not None:
+                answers = self._local.stream(self._service, path, request, timeout)
+            else:
+                answers = call_stream(known_of(), request, method=path, timeout=timeout)
+            try:
+                async for answer in answers:
+                    yield answer
+            finally:
+                await answers.aclose()
+
+        return call
+
+    def _one_answer(self, kind: str, path: str, serializer: Any, deserializer: Any) -> Callable[..., Any]:
+        known_of = self._known(kind, path, serializer, deserializer)
+
         async def call(request: Any, *, timeout: float = DEFAULT_TIMEOUT_S) -> Any:
             local = self._local
             if local is not None and local.handler(self._service, path) is not None:
                 return await local.call(self._service, path, request, timeout)
-            channel = self._channel()
-            known = self._unary.get(path)
-            if known is None:
-                known = self._unary[path] = channel.unary_unary(
-                    path, request_serializer=request_serializer, response_deserializer=response_deserializer
-                )
-            return await call_unary(known, request, method=path, timeout=timeout)
+            return await call_unary(known_of(), request, method=path, timeout=timeout)
 
         return call
+
+    def _known(self, kind: str, path: str, serializer: Any, deserializer: Any) -> Callable[[], Any]:
+        """What gives the call of the channel that there is now; ``kind``: as grpc names it."""
+
+        def known_of() -> Any:
+            channel = self._channel()
+            known = self._calls.get(path)
+            if known is None:
+                make = getattr(channel, kind)
+                known = self._calls[path] = make(path, request_serializer=serializer, response_deserializer=deserializer)
+            return known
+
+        return known_of
 
     def stream_stream(self, path: str, **_: Any) -> Any:
         """Streams are used through `BatchClient` and `DuplexClient`; stubs only need the attribute."""
@@ -107,7 +147,7 @@ class Channel:
         channels = [channel for channel in (self._remote, *self._retired) if channel is not None]
         self._remote = None
         self._retired.clear()
-        self._unary.clear()
+        self._calls.clear()
         for channel in channels:
             await channel.close()
 
@@ -122,7 +162,7 @@ class Channel:
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         if self._remote is not None:
             self._retired.append(self._remote)
-            self._unary.clear()
+            self._calls.clear()
         self._remote = fresh
         return fresh
 

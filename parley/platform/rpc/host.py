@@ -11,21 +11,31 @@ from typing import Any, Final
 
 import grpc
 
-from parley.platform.config import RpcTls, is_local
+from parley.platform.certificates import (
+    problem_of_age,
+    problem_of_chain,
+    problem_of_name,
+    problems_of_ca,
+    problems_of_identity,
+)
+from parley.platform.config import ConfigError, RpcTls, is_local
 from parley.platform.rpc.channels import OPTIONS, Channel, remote_channel
-from parley.platform.rpc.health import LIVENESS, READINESS, Health
+from parley.platform.rpc.health import LIVENESS, READINESS, STARTUP, Health
 from parley.platform.rpc.interceptors import ServerInterceptor
 from parley.platform.rpc.local import LocalServices
 from parley.platform.rpc.streams import method_of
+from parley.platform.telemetry.certificates import watch_certificate
 from parley.platform.telemetry.tracing import NO_TRACER, Tracer
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["LIVENESS", "READINESS", "MutualTls", "Register", "RpcHost"]
+__all__ = ["LIVENESS", "READINESS", "STARTUP", "MutualTls", "Register", "RpcHost"]
 
 Register = Callable[[Any, Any], None]
 """The generated ``add_<Service>Servicer_to_server``."""
 
+MAX_AGE_S: Final = 60.0
+"""How old a connection gets, in seconds."""
 _STAMP_S: Final = 10.0
 """How often certificate files are looked at, at most."""
 
@@ -45,7 +55,21 @@ class MutualTls:
         """As ``platform.rpc.tls`` says; None without it."""
         if config is None:
             return None
+        watch_certificate(config.certificate.expanduser())
+        watch_certificate(config.ca.expanduser(), authority=True)
         return cls(config.certificate.expanduser(), config.key.expanduser(), config.ca.expanduser(), config.server_name)
+
+    def check(self) -> None:
+        """Raises ConfigError with what is wrong with the files."""
+        where = "platform.rpc.tls"
+        problems = problems_of_identity(where, self.certificate, self.key)
+        problems += problems_of_ca(f"{where}.ca", self.ca)
+        if not problems:
+            problems = problem_of_age(f"{where}.certificate", self.certificate)
+            problems += problem_of_chain(where, self.certificate, self.ca)
+            problems += problem_of_name(where, self.certificate, self.server_name) if self.server_name else []
+        if problems:
+            raise ConfigError(problems)
 
     def server(self) -> grpc.ServerCredentials:
         """Credentials that demand a certificate of the caller; files that changed are read again."""
@@ -120,15 +144,22 @@ class RpcHost:
         targets: dict[str, str] | None = None,
         tls: MutualTls | None = None,
         tracer: Tracer = NO_TRACER,
+        health: Health | None = None,
+        max_age_s: float = MAX_AGE_S,
     ) -> None:
-        """``listen``: "host:port" (port 0: a free one) or "unix:/path"; ``targets``: by service, as "registrar"."""
+        """``listen``: "host:port" (port 0: a free one) or "unix:/path"; ``targets``: by service, as "registrar".
+
+        ``max_age_s``: after that time, a tenth more or less, clients are asked to connect anew. They ask DNS again then, and
+        find servers that were added; what is under way on the old connection ends there.
+        """
         self._listen = list(listen)
         self._targets = dict(targets or {})
         self._tls = tls
         self._local = LocalServices(tracer)
         self._registrations: list[tuple[Register, Any]] = []
         self._server: Any = None
-        self._health = Health()
+        self._health = health or Health()
+        self._max_age_s = max_age_s
         self._channels: list[Channel] = []
         self.addresses: list[str] = []
         """What it listens on, ports resolved; filled by `start`."""
@@ -160,14 +191,15 @@ class RpcHost:
         """Opens the addresses. Raises OSError when one is taken or a certificate cannot be read."""
         if not self._listen:
             return
-        server = grpc.aio.server(interceptors=[ServerInterceptor(self._local.tracer_of)], options=OPTIONS)
+        options = [*OPTIONS, ("grpc.so_reuseport", 0), ("grpc.max_connection_age_ms", round(self._max_age_s * 1000))]
+        server = grpc.aio.server(interceptors=[ServerInterceptor(self._local.tracer_of)], options=options)
         for register, servicer in self._registrations:
             register(servicer, server)
         self._health.add_to(server)
         self.addresses = [self._open(server, address) for address in self._listen]
         await server.start()
         self._server = server
-        await self.set_health(live=True, ready=False)
+        await self.set_health(ready=False)
 
     def _open(self, server: Any, address: str) -> str:
         """Opens one address; gives it with its port."""
@@ -186,9 +218,9 @@ class RpcHost:
             raise OSError(f"cannot listen on {address}: {error}") from None
         return f"{address.rpartition(':')[0]}:{port}"
 
-    async def set_health(self, *, live: bool = True, ready: bool) -> None:
+    async def set_health(self, *, ready: bool) -> None:
         """What the health service says."""
-        await self._health.set(live=live, ready=ready)
+        await self._health.set(ready=ready)
 
     async def stop(self, grace_s: float = 1.0) -> None:
         """Stops serving, then closes the channels.

@@ -7,12 +7,13 @@ over does not change it any more.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from grpc import StatusCode
 
 from parley.platform.rpc.errors import RpcError
-from parley.platform.rpc.interceptors import serve_unary
+from parley.platform.rpc.interceptors import serve_stream, serve_unary
 from parley.platform.telemetry.tracing import NO_TRACER, Tracer, current_span
 
 
@@ -41,7 +42,10 @@ class LocalServices:
         return None if servicer is None else getattr(servicer, path.rpartition("/")[2])
 
     async def call(self, service: str, path: str, request: Any, timeout: float) -> Any:
-        """A unary call to a service that is here; ``timeout`` in seconds. Raises RpcError."""
+        """A call to a service that is here and gives one answer; ``timeout`` in seconds. Raises RpcError.
+
+        ``request``: one, or an asynchronous iterator of them.
+        """
         served = serve_unary(
             self.handler(service, path),  # type: ignore[arg-type]  # the caller has looked
             request,
@@ -55,3 +59,26 @@ class LocalServices:
                 return await served
         except TimeoutError:
             raise RpcError(StatusCode.DEADLINE_EXCEEDED, "no answer in time") from None
+
+    async def stream(self, service: str, path: str, request: Any, timeout: float) -> AsyncGenerator[Any, None]:
+        """A call to a service that is here and answers with a stream; ``timeout`` in seconds, for all. Raises RpcError."""
+        served = serve_stream(
+            self.handler(service, path),  # type: ignore[arg-type]  # the caller has looked
+            request,
+            None,
+            method=path,
+            tracer=self.tracer_of(service),
+            parent=current_span(),
+        )
+        deadline = asyncio.get_running_loop().time() + timeout
+        try:
+            while True:
+                async with asyncio.timeout_at(deadline):
+                    answer = await anext(served, None)
+                if answer is None:
+                    return
+                yield answer
+        except TimeoutError:
+            raise RpcError(StatusCode.DEADLINE_EXCEEDED, "no answer in time") from None
+        finally:
+            await served.aclose()

@@ -13,18 +13,20 @@ from __future__ import annotations
 import asyncio
 import importlib.resources
 import logging
+import ssl
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from redis.crc import key_slot
 
-from parley.platform.config import ConfigError, RedisConfig
+from parley.platform.config import ClientTls, ConfigError, RedisConfig
 from parley.platform.store.durable import DURABLE_TIMEOUT_MS, DurableWriter
 from parley.platform.store.errors import StoreError, StoreUnavailable
 from parley.platform.store.link import Address, Arg, Link
 from parley.platform.store.scripts import Script
 from parley.platform.telemetry.tracing import NO_TRACER, Tracer
+from parley.platform.tls import server_context
 
 logger = logging.getLogger(__name__)
 
@@ -32,23 +34,28 @@ _DURABLE: Final = "durable"
 _SLOTS: Final = 16_384
 _REFRESH_S: Final = 0.25
 """Least time between two looks at where keys live, when servers are away."""
+_TLS_CONNECT_S: Final = 2.0
+"""Longest wait for a connection with TLS: the handshake takes some more."""
 
 
-def parse_url(url: str, password: str = "") -> Address:
-    """``redis://[user][:password@]host:port/db`` or ``unix:///path``. Raises ValueError, which does not hold the URL."""
+def parse_url(url: str, password: str = "", user: str = "") -> Address:
+    """``redis://[user][:password@]host:port/db``, the same with ``rediss``, or ``unix:///path``.
+
+    What the URL says of user and password counts, else what is given. Raises ValueError, which does not hold the URL.
+    """
     try:
-        return _parse_url(url, password)
+        return _parse_url(url, password, user)
     except ValueError:
-        raise ValueError("not a Redis URL; write redis://host:port/0 or unix:///path") from None
+        raise ValueError("not a Redis URL; write redis://host:port/0, rediss://host:port/0 or unix:///path") from None
 
 
-def _parse_url(url: str, password: str) -> Address:
+def _parse_url(url: str, password: str, user: str) -> Address:
     parts = urlsplit(url)
     secret = unquote(parts.password or "") or password
-    user = unquote(parts.username or "")
+    user = unquote(parts.username or "") or user
     if parts.scheme == "unix":
         return Address(path=parts.path, password=secret, user=user)
-    if parts.scheme != "redis" or not parts.hostname:
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
         raise ValueError("another scheme, or no host")
     database = parts.path.strip("/")
     return Address(parts.hostname, parts.port or 6379, password=secret, database=int(database or 0), user=user)
@@ -58,7 +65,7 @@ class Store:
     """Commands and scripts; make it in a running event loop, it connects when first used."""
 
     def __init__(self, config: RedisConfig, *, tracer: Tracer = NO_TRACER, timeout_s: float = 2.0) -> None:
-        """``timeout_s``: longest wait for a reply. Raises ConfigError when the URL is none."""
+        """``timeout_s``: longest wait for a reply. Raises ConfigError when the URL is none, or a certificate is wrong."""
         self.tracer = tracer
         self._config = config
         self._timeout_s = timeout_s
@@ -69,9 +76,10 @@ class Store:
             if not text.rpartition(":")[2].isdigit() or ":" not in text:
                 raise ConfigError([f"platform.redis.sentinels: {text!r} is not host:port"])
         try:
-            self._seed = parse_url(config.url, self._password) if not config.sentinels else Address()
+            self._seed = parse_url(config.url, self._password, config.username) if not config.sentinels else Address()
         except ValueError as error:
             raise ConfigError([f"platform.redis.url: {error}"]) from None
+        self._tls = _tls_of(config)
         self._slots: list[Address] | None = None
         self._master: Address | None = None if config.sentinels else self._seed
         self._finding: asyncio.Task[None] | None = None
@@ -132,6 +140,10 @@ class Store:
             if not self.wrong_server(error):
                 raise
             return await self._write_durably(where, args)
+
+    async def check(self) -> None:
+        """Returns when the store serves. Raises StoreError, which says why it does not."""
+        await self.execute("PING", key="parley")
 
     async def close(self) -> None:
         """Closes all connections; what is under way fails with StoreUnavailable."""
@@ -205,7 +217,9 @@ class Store:
         link = self._links.get((address, purpose))
         if link is None:
             timeout = self._timeout_s if not purpose else DURABLE_TIMEOUT_MS / 1000 + self._timeout_s
-            link = self._links[(address, purpose)] = Link(address, timeout_s=timeout)
+            connect = 1.0 if self._tls is None else _TLS_CONNECT_S
+            link = Link(address, timeout_s=timeout, connect_timeout_s=connect, tls=self._tls)
+            self._links[(address, purpose)] = link
         return link
 
     async def _write_durably(self, key: str, args: Sequence[Arg]) -> Any:
@@ -226,7 +240,8 @@ class Store:
         return int(slot), self._node(host, int(port))
 
     def _node(self, host: str, port: int) -> Address:
-        return Address(host, port, password=self._seed.password or self._password, user=self._seed.user)
+        seed = self._seed
+        return Address(host, port, password=seed.password or self._password, user=seed.user or self._config.username)
 
     def _find(self) -> asyncio.Task[None]:
         """The one look at where keys live that is under way."""
@@ -254,7 +269,7 @@ class Store:
                 except StoreError as error:
                     problem = error
                     continue
-                await self._forget_links({self._master, *map(_sentinel_address, self._config.sentinels)})
+                await self._forget_links({self._master, *map(self._sentinel, self._config.sentinels)})
                 return
         finally:
             for task in asked:
@@ -263,15 +278,22 @@ class Store:
         raise StoreUnavailable(f"no Sentinel knows the master: {problem}")
 
     async def _named_master(self, sentinel: str) -> Address:
-        link = self._link(_sentinel_address(sentinel), "")
+        link = self._link(self._sentinel(sentinel), "")
         named = await link.execute("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._config.master)
         if not named:
             raise StoreUnavailable(f"{sentinel} knows no {self._config.master}")
-        address = Address(named[0].decode(), int(named[1]), password=self._password)
+        address = self._node(named[0].decode(), int(named[1]))
         role = await self._link(address, "").execute("ROLE")
         if role[0] != b"master":
             raise StoreUnavailable(f"{address}, which {sentinel} names, is no master now")
         return address
+
+    def _sentinel(self, text: str) -> Address:
+        host, _, port = text.rpartition(":")
+        config = self._config
+        return Address(
+            host.strip("[]"), int(port), password=config.sentinel_password.get_secret_value(), user=config.sentinel_username
+        )
 
     async def _find_slots(self) -> None:
         known = list({address for address, _ in self._links} | {self._seed})
@@ -305,17 +327,19 @@ class Store:
                 await link.close()
 
 
+def _tls_of(config: RedisConfig) -> ssl.SSLContext | None:
+    """What connections are made with. Raises ConfigError."""
+    if config.tls is None and not config.url.startswith("rediss://"):
+        return None
+    return server_context("platform.redis.tls", config.tls or ClientTls())
+
+
 def _key_of(args: Sequence[Arg]) -> str:
     """The first argument of a command, which most commands have as their key."""
     if len(args) < 2:
         return ""
     key = args[1]
     return key if isinstance(key, str) else key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else str(key)
-
-
-def _sentinel_address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    return Address(host.strip("[]"), int(port))
 
 
 def _note_failure(task: asyncio.Task[None]) -> None:

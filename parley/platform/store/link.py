@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any, Final
 import hiredis
 from prometheus_client import Counter, Gauge
 
+from parley.platform.reasons import reason_of
 from parley.platform.store.errors import StoreError, StoreTimeout, StoreUnavailable, error_of_reply
 
 logger = logging.getLogger(__name__)
@@ -69,9 +71,20 @@ class _Protocol(asyncio.Protocol):
 class Link:
     """A pipelined connection that comes back by itself."""
 
-    def __init__(self, address: Address, *, timeout_s: float = 2.0, connect_timeout_s: float = 1.0) -> None:
-        """``timeout_s``: longest wait for a reply; a server that is silent that long is taken for lost."""
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout_s: float = 2.0,
+        connect_timeout_s: float = 1.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``timeout_s``: longest wait for a reply; a server that is silent that long is taken for lost.
+
+        ``tls``: for servers that are reached by host and port; None: no TLS.
+        """
         self.address = address
+        self._tls = tls
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._loop = asyncio.get_running_loop()
@@ -80,6 +93,7 @@ class Link:
         self._connecting: asyncio.Task[None] | None = None
         self._failures = 0
         self._retry_at = 0.0
+        self._problem = ""
         self._out: list[bytes] = []
         self._unsent: deque[asyncio.Future[Any]] = deque()
         self._sent: deque[tuple[float, asyncio.Future[Any]]] = deque()
@@ -100,7 +114,7 @@ class Link:
             future.set_exception(StoreUnavailable("the store is closed"))
             return future
         if self._transport is None and self._connecting is None and self._loop.time() < self._retry_at:
-            future.set_exception(StoreUnavailable(f"Redis at {self.address} is away"))
+            future.set_exception(self._unreachable())
             return future
         if len(self._sent) + len(self._unsent) >= _MAX_WAITING:
             future.set_exception(StoreUnavailable("too many commands wait for Redis"))
@@ -211,9 +225,10 @@ class Link:
             _CONNECTS.labels("failed").inc()
             self._retry_at = self._loop.time() + _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
             self._failures += 1
+            self._problem = reason_of(error)
             if self._failures == 1:
-                logger.warning("Redis at %s cannot be reached: %s", self.address, error or "no answer in time")
-            self._fail(StoreUnavailable(f"Redis at {self.address} cannot be reached: {error or 'no answer in time'}"))
+                logger.warning("Redis at %s cannot be reached: %s", self.address, self._problem)
+            self._fail(self._unreachable())
             return
         finally:
             self._connecting = None
@@ -224,6 +239,9 @@ class Link:
         _CONNECTED.inc()
         self._transport, self._protocol = transport, protocol
         self._flush()
+
+    def _unreachable(self) -> StoreUnavailable:
+        return StoreUnavailable(f"Redis at {self.address} cannot be reached: {self._problem}")
 
     async def _open(self) -> tuple[asyncio.Transport, _Protocol]:
         address = self.address
@@ -236,7 +254,7 @@ class Link:
         if address.path:
             transport, _ = await self._loop.create_unix_connection(lambda: protocol, address.path)
         else:
-            transport, _ = await self._loop.create_connection(lambda: protocol, address.host, address.port)
+            transport, _ = await self._loop.create_connection(lambda: protocol, address.host, address.port, ssl=self._tls)
         try:
             greeting.append(["PING"])
             for command in greeting:

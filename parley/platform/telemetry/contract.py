@@ -53,9 +53,13 @@ SPANS: Final = (
         "credentials are asked for that the front end does not know", "they are read", (),
     ),
     SpanRule(
+        "addressbook.make_files", "addressbook", "INTERNAL", ("",),
+        "a run begins that makes address-book files", "they are in place, or the run failed", ("parley.files",),
+    ),
+    SpanRule(
         "http <route>", "web", "SERVER", ("",),
         "a request comes from a client; the route is method and path, `unknown` for any other", "its answer",
-        ("http.response.status_code",),
+        ("http.response.status_code", "http.request.id"),
     ),
     SpanRule(
         "application.handle <METHOD>", "any application", "SERVER", ("sip.server <METHOD>", ""),
@@ -110,7 +114,8 @@ SPANS: Final = (
     ),
     SpanRule(
         "rpc <call>", "any", "SERVER", ("http <route>", "application.handle <METHOD>", "events.consume <topic>", ""),
-        "a unary call comes, over the network or from another service of the process", "its answer", (),
+        "a call comes that is no batch, over the network or from another service of the process",
+        "its answer, or the last of them", (),
     ),
 )  # fmt: skip
 """Every span there is."""

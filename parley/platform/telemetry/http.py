@@ -7,9 +7,13 @@ Kafka shows in metrics and in answers, not here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+_READY = Gauge("parley_process_ready", "1 while every service of this process takes work, else 0")
+_BUILD = Gauge("parley_build_info", "1, with the version of Parley that runs", ["version"])
 
 
 class MetricsServer:
@@ -24,6 +28,8 @@ class MetricsServer:
 
     async def start(self) -> None:
         """Opens the port. Raises OSError when it is taken."""
+        _READY.set_function(lambda: float(self._ready()))
+        _BUILD.labels(version("parley")).set(1)
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/livez", self._livez)

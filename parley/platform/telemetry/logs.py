@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
 
 from parley.platform.telemetry.redaction import redact, redact_field
+from parley.platform.telemetry.repeats import RepeatFilter
+from parley.platform.telemetry.resource import POD_NAME, POD_UID, environment_attributes
 from parley.platform.telemetry.tracing import current_span
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -37,18 +39,23 @@ call_id_var: ContextVar[str] = ContextVar("parley_call_id", default="")
 
 
 class JsonFormatter(logging.Formatter):
-    """Fields: ts, level, service, logger, message, trace_id, span_id, call_id, and what ``extra`` brings."""
+    """Fields: ts, level, service, logger, message, trace_id, span_id, call_id, and what ``extra`` brings.
+
+    In a cluster also pod and pod_uid, where the environment tells (``OTEL_RESOURCE_ATTRIBUTES``).
+    """
 
     def __init__(self, service: str) -> None:
         super().__init__()
-        self._service = service
+        outside = environment_attributes()
+        names = {"pod": outside.get(POD_NAME), "pod_uid": outside.get(POD_UID)}
+        self._origin = {"service": service, **{name: value for name, value in names.items() if value}}
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         fields: dict[str, object] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "service": self._service,
+            **self._origin,
             "logger": record.name,
             "message": redact(record.getMessage()),
         }
@@ -111,6 +118,7 @@ def configure_logs(
     text = form == "text" or (form == "auto" and target.isatty())
     handler = logging.StreamHandler(target)
     handler.setFormatter(TextFormatter() if text else JsonFormatter(service))
+    handler.addFilter(RepeatFilter("aiokafka"))  # it tells of a broker that is away at every try
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

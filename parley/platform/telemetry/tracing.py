@@ -15,11 +15,12 @@ from typing import Final, Literal
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from parley.platform.telemetry.resource import resource_of
 
 Kind = Literal["server", "client", "internal", "producer", "consumer"]
 Attribute = str | int | float | bool
@@ -194,8 +195,7 @@ class Tracing:
             return NO_TRACER
         provider = self._providers.get(service)
         if provider is None:
-            resource = Resource.create({"service.name": f"parley-{service}"})
-            provider = TracerProvider(sampler=self._sampler, resource=resource, shutdown_on_exit=False)
+            provider = TracerProvider(sampler=self._sampler, resource=resource_of(service), shutdown_on_exit=False)
             provider.add_span_processor(self._processor)
             self._providers[service] = provider
         return Tracer(provider.get_tracer("parley"))

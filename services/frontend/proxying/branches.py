@@ -7,7 +7,8 @@ top), it failed without one, it is over. `LocalBranches` runs client transaction
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from parley.sip.message import Request, Response
@@ -30,11 +31,11 @@ from services.frontend.proxying.driver import Driver
 
 @dataclass(frozen=True, slots=True)
 class FlowRef:
-    """Where a client is reached: a flow of this front end or of another one."""
+    """Where a client is reached: a flow of this front end or of another one. It is the same one wherever that is reached."""
 
     edge_uid: str
     connection_id: int
-    edge_address: str = ""
+    edge_address: str = field(default="", compare=False)
     """gRPC address of the front end that holds the flow; "" when it is not known or gone."""
 
 
@@ -72,17 +73,37 @@ class LocalBranches:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._unanswered: dict[int, set[LocalBranch]] = {}
+        """By number of the connection, those to which no response has come."""
 
     def open(self, request: Request, flow: Flow, user: BranchUser) -> LocalBranch:
         """Starts a client transaction; failures are told to ``user``, also those that happen at once."""
         transaction = client_transaction(request, reliable=flow.reliable, timers=self._driver.timers)
-        branch = LocalBranch(request, flow, user, self._driver, transaction)
+        branch = LocalBranch(request, flow, user, self._driver, transaction, self._on_answered if flow.reliable else None)
         if not self._driver.add(transaction, branch):
             user.on_failure(branch, 503)
             return branch
+        if flow.reliable:
+            self._unanswered.setdefault(flow.connection_id, set()).add(branch)
         transaction.start(self._driver.now())
         self._driver.pump(transaction)
         return branch
+
+    def on_flow_closed(self, flow: Flow) -> None:
+        """A connection ended: what was written to it last may never have arrived (RFC 3261 section 18.4).
+
+        Requests that the other side has answered at all, be it provisionally, did arrive, and their answer may come over
+        another connection (section 18.2.2); the others fail, so that another flow is tried.
+        """
+        for branch in self._unanswered.pop(flow.connection_id, ()):
+            branch.fail()
+
+    def _on_answered(self, branch: LocalBranch) -> None:
+        waiting = self._unanswered.get(branch.flow.connection_id)
+        if waiting is not None:
+            waiting.discard(branch)
+            if not waiting:
+                del self._unanswered[branch.flow.connection_id]
 
     def receive(self, response: Response) -> bool:
         """Gives a response to its transaction; False when there is none."""
@@ -97,12 +118,22 @@ class LocalBranches:
 class LocalBranch:
     """A client transaction over one flow; see `Branch`."""
 
-    def __init__(self, request: Request, flow: Flow, user: BranchUser, driver: Driver, transaction: Transaction) -> None:
+    def __init__(
+        self, request: Request, flow: Flow, user: BranchUser, driver: Driver, transaction: Transaction,
+        on_answered: Callable[[LocalBranch], None] | None,
+    ) -> None:  # fmt: skip
+        """``on_answered`` is called once: at the first response, or when there will be none."""
         self.request = request
         self.flow = flow
         self._user = user
         self._driver = driver
         self._transaction = transaction
+        self._on_answered = on_answered
+
+    def fail(self) -> None:
+        """The flow is gone before any response came."""
+        self._transaction.transport_failed(self._driver.now())
+        self._driver.pump(self._transaction)
 
     def cancel(self, reason: str | None) -> None:
         """Sends a CANCEL as a client transaction of its own, when the INVITE may be cancelled."""
@@ -128,6 +159,9 @@ class LocalBranch:
 
     def on_event(self, transaction: Transaction, event: TransactionEvent) -> None:
         """Carries out what the transaction says."""
+        if self._on_answered is not None and not isinstance(event, SendMessage):
+            self._on_answered(self)
+            self._on_answered = None
         if isinstance(event, SendMessage):
             if not self.flow.send(bytes(event.message)):
                 transaction.transport_failed(self._driver.now())

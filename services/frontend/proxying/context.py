@@ -35,6 +35,7 @@ from parley.sip.transaction import (
     Transaction,
     TransactionEvent,
 )
+from services.frontend.answers import answered
 from services.frontend.flows import Flow
 from services.frontend.proxying.branches import Branch
 from services.frontend.proxying.driver import Driver
@@ -104,6 +105,7 @@ class ProxiedRequest:
                 return
         if response.status >= 200 and not self._answered:
             self._answered = True
+            answered(self.request.method, response.status)
             self.span.set("sip.status_code", response.status)
             if response.status >= 500:
                 self.span.end("error")
@@ -123,6 +125,11 @@ class ProxiedRequest:
     def answered(self) -> bool:
         """Whether a final response went back."""
         return self._answered
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for an answer of another target any more."""
+        return self._answered or self._was_cancelled
 
     def on_event(self, transaction: Transaction, event: TransactionEvent) -> None:
         """Carries out what the server transaction says."""

@@ -36,12 +36,13 @@ class Deliveries:
 
     def __init__(
         self, edge_uid: str, flows: Flows, local: LocalBranches, addresses: Addresses, names: Branches, tracer: Tracer,
-        on_raw: Callable[[Request], None], route: Route,
+        on_raw: Callable[[Request], None], route: Route, is_draining: Callable[[], bool],
     ) -> None:  # fmt: skip
         """``on_raw`` and requests in dialogs are shown to whoever keeps track of calls.
 
         ``route`` takes requests that name no flow, as from a client.
         """
+        self._is_draining = is_draining
         self._route = route
         self._edge_uid = edge_uid
         self._flows = flows
@@ -65,7 +66,7 @@ class Deliveries:
             return
         flow = self._flows.get(item.flow.connection_id) if item.flow.edge_uid == self._edge_uid else None
         if flow is None:
-            _fail(item.id, FLOW_GONE, send)
+            _fail(item.id, FLOW_GONE, send, draining=self._is_draining())
             return
         raw = item.request.raw if kind == "request" else item.raw_message.raw
         try:
@@ -82,7 +83,7 @@ class Deliveries:
             if self._send_raw(message, flow):
                 send(DeliveryEvent(id=item.id, ended=True))
             else:
-                _fail(item.id, FLOW_GONE, send)
+                _fail(item.id, FLOW_GONE, send, draining=self._is_draining())
         else:
             self._send_request(item, message, flow, send)
 
@@ -210,7 +211,7 @@ class Exchange:
         _fail(self._id, status, self._send)
 
 
-def _fail(item_id: int, status: int, send: Send) -> None:
-    event = DeliveryEvent(id=item_id)
+def _fail(item_id: int, status: int, send: Send, *, draining: bool = False) -> None:
+    event = DeliveryEvent(id=item_id, draining=draining)
     event.failure.code = status
     send(event)

@@ -6,8 +6,9 @@ gone (430), so the next binding is tried; that its stream broke ends every excha
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import Protocol
+from typing import Final, Protocol
 
 from parley.platform.applications.messages import sip_message
 from parley.platform.rpc.duplex import DuplexClient
@@ -18,6 +19,9 @@ from parley.sip.message import Request, Response, parse_message
 from services.frontend.proxying.branches import BranchUser, FlowRef
 
 logger = logging.getLogger(__name__)
+
+_RAW_S: Final = 5.0
+"""Longest wait to be told whether a message without an answer was sent."""
 
 DeliverClient = DuplexClient[Delivery, DeliveryEvent]
 
@@ -35,20 +39,42 @@ class PeerEdges:
     def __init__(self, source: ChannelSource) -> None:
         self._source = source
         self._clients: dict[str, DeliverClient] = {}
+        self._away: set[str] = set()
+
+    def is_away(self, address: str) -> bool:
+        """Whether the front end at a gRPC address was draining or out of reach when it was last tried."""
+        return address in self._away
 
     def open(self, request: Request, target: FlowRef, user: BranchUser, traceparent: str) -> RemoteBranch:
         """Sends a request through another front end; what comes back is told to ``user``."""
-        branch = RemoteBranch(request, target, user, self.client(target.edge_address))
+        branch = RemoteBranch(request, target, user, self.client(target.edge_address), self._away)
         branch.start(traceparent)
         return branch
 
-    def send_raw(self, request: Request, target: FlowRef, traceparent: str) -> None:
-        """Sends a message that has no answer (an ACK) through another front end."""
+    async def send_raw(self, request: Request, target: FlowRef, traceparent: str) -> bool:
+        """Sends a message that has no answer (an ACK) through another front end; whether the flow was still there."""
         delivery = Delivery(traceparent=traceparent)
         _fill(delivery, target)
         delivery.raw_message.CopyFrom(sip_message(request))
         client = self.client(target.edge_address)
-        client.close(client.open(delivery, lambda _: None))
+        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def on_event(event: DeliveryEvent | RpcError) -> None:
+            if not told.done():
+                told.set_result(not isinstance(event, RpcError) and event.WhichOneof("kind") == "ended")
+
+        try:
+            number = client.open(delivery, on_event)
+        except RpcError as error:
+            logger.info("front end %s is away: %s", target.edge_address, error)
+            return False
+        try:
+            async with asyncio.timeout(_RAW_S):
+                return await told
+        except TimeoutError:
+            return False
+        finally:
+            client.close(number)
 
     def client(self, address: str) -> DeliverClient:
         """The stream to one front end."""
@@ -67,11 +93,13 @@ class PeerEdges:
 class RemoteBranch:
     """A request that another front end sends for us; see `services.frontend.proxying.branches.Branch`."""
 
-    def __init__(self, request: Request, target: FlowRef, user: BranchUser, client: DeliverClient) -> None:
+    def __init__(self, request: Request, target: FlowRef, user: BranchUser, client: DeliverClient, away: set[str]) -> None:
+        """``away``: addresses of front ends that drain or are out of reach; kept by what happens here."""
         self.request = request
         self._target = target
         self._user = user
         self._client = client
+        self._away = away
         self._id = 0
         self._over = False
         self._traceparent = ""
@@ -85,8 +113,7 @@ class RemoteBranch:
         try:
             self._id = self._client.open(delivery, self._on_event)
         except RpcError as error:
-            logger.info("front end %s is away: %s", self._target.edge_address, error)
-            self._fail(430)
+            self._lost(error)
 
     def cancel(self, reason: str | None) -> None:
         """Asks the other front end to cancel."""
@@ -106,8 +133,10 @@ class RemoteBranch:
 
     def _on_event(self, event: DeliveryEvent | RpcError) -> None:
         if isinstance(event, RpcError):
-            self._fail(430)
+            self._lost(event)
             return
+        note = self._away.add if event.draining else self._away.discard
+        note(self._target.edge_address)
         kind = event.WhichOneof("kind")
         if kind == "response":
             try:
@@ -122,6 +151,12 @@ class RemoteBranch:
         elif kind == "ended":
             self._over = True
             self._client.close(self._id)
+
+    def _lost(self, error: RpcError) -> None:
+        """The front end cannot be reached, so neither can the flow (RFC 5626 section 5.3)."""
+        logger.info("front end %s is away: %s", self._target.edge_address, error)
+        self._away.add(self._target.edge_address)
+        self._fail(430)
 
     def _fail(self, status: int) -> None:
         if not self._over:

@@ -19,7 +19,7 @@ from parley.platform.events.publisher import FactPublisher
 from parley.platform.rpc.errors import RpcError, sip_status
 from parley.platform.telemetry.tracing import Tracer
 from parley.proto.registrar.v1.registrar_pb2 import Binding
-from parley.sip.errors import SipError, SipParseError
+from parley.sip.errors import SipParseError
 from parley.sip.flowtoken import FlowToken
 from parley.sip.gruu import endpoint_of, endpoint_token, gruu_instance, instance_of_epid
 from parley.sip.message import Request, Response, make_response
@@ -32,13 +32,16 @@ from parley.sip.proxy.validation import validate_request
 from parley.sip.transaction import server_transaction
 from services.frontend.calls import TOPIC, CallKey, CallTracker, offers_media
 from services.frontend.flows import Flow, Flows
+from services.frontend.limits import refused
+from services.frontend.proxying.acks import AckSender
 from services.frontend.proxying.branches import Branch, DeadBranch, FlowRef, LocalBranch, LocalBranches
 from services.frontend.proxying.context import Plan, ProxiedRequest
 from services.frontend.proxying.driver import Driver
 from services.frontend.proxying.handover import Handover
 from services.frontend.proxying.identity import assert_identity
 from services.frontend.proxying.peers import PeerEdges
-from services.frontend.proxying.targets import flow_of, targets_of
+from services.frontend.proxying.returning import Patience, ReturningDevices
+from services.frontend.proxying.targets import targets_of
 from services.frontend.proxying.tracing import TracedUser, traceparent_of
 from services.frontend.proxying.vias import Branches
 from services.frontend.proxying.wiring import (
@@ -83,7 +86,9 @@ class ProxyCore:
         outside: OutsideSender,
         answer_here: Callable[[Request, Flow], Response],
         timer_c: float = 185.0,
+        patience: Patience,
     ) -> None:
+        """``patience``: how long a request waits for a device whose connection has just ended."""
         self._edge_uid = edge_uid
         self._driver = driver
         self._clock = clock
@@ -103,6 +108,8 @@ class ProxyCore:
         self._handover = Handover(applications, self._in_background, self._past_applications)
         self._outside = outside
         self._answer_here = answer_here
+        self._returning = ReturningDevices(edge_uid, directory, peers, spawn, patience)
+        self._acks = AckSender(edge_uid, flows, peers, directory, self._returning, self._via, spawn)
         self._names = Branches(loops)
         self._fork_settings = ForkSettings(timer_c=timer_c, absorb_late_answers=True)
 
@@ -129,6 +136,7 @@ class ProxyCore:
         )  # fmt: skip
         proxied = ProxiedRequest(transaction, flow, self._driver, span, self._fork_settings)
         if not self._driver.add(transaction, proxied):
+            refused("transactions")
             flow.send(bytes(make_response(request, 503, to_tag=flow.new_tag(), headers=(("Retry-After", "5"),))))
             span.end("error")
             return
@@ -142,6 +150,10 @@ class ProxyCore:
         """A response of a client; one that belongs to no transaction is dropped (RFC 6026 section 7.3)."""
         if not self._local.receive(response):
             logger.debug("a response belongs to no transaction", extra={"call_id": response.get("Call-ID")})
+
+    def on_flow_closed(self, flow: Flow) -> None:
+        """A connection ended; see `LocalBranches.on_flow_closed`."""
+        self._local.on_flow_closed(flow)
 
     def _handle_cancel(self, cancel: Request, flow: Flow, proxied: ProxiedRequest) -> None:
         invite = self._driver.table.find_cancelled(cancel, flow.key)
@@ -165,31 +177,11 @@ class ProxyCore:
         if (ack.max_forwards or 70) <= 0:
             return
         if token is not None:
-            self._pass_on(ack, token)
+            self._acks.send(ack, token.edge_uid, token.connection_id)
             return
         route = self._table.route("ACK", "", ack.uri, self._addresses.hosts)
         if route.destination is Destination.APPLICATION:
             self._applications.pass_on(ack, flow, route.application)
-
-    def _pass_on(self, request: Request, token: FlowToken) -> None:
-        """Sends a request that has no transaction to a flow."""
-        if token.edge_uid == self._edge_uid:
-            out = self._flows.get(token.connection_id)
-            if out is not None:
-                out.send(bytes(prepare_request(request, via=self._via(out.transport, request, out)).request))
-            return
-        target = FlowRef(token.edge_uid, token.connection_id)
-        self._spawn("ack", self._pass_on_remotely(request, target))
-
-    async def _pass_on_remotely(self, request: Request, target: FlowRef) -> None:
-        try:
-            address = await self._directory.edge_address(target.edge_uid)
-            if address:
-                prepared = prepare_request(request, via=self._via("TCP", request))
-                ref = FlowRef(target.edge_uid, target.connection_id, address)
-                self._peers.send_raw(prepared.request, ref, traceparent_of(request) or "")
-        except (RpcError, SipError) as error:
-            logger.info("an ACK could not be passed on: %s", error)
 
     # Routing
 
@@ -290,16 +282,18 @@ class ProxyCore:
         invite = request.method == "INVITE"
         if invite:
             self._call_started(proxied)
-        bindings = await self._directory.lookup(aor, traceparent)
-        bindings = _of_endpoint(request, bindings)
-        if contacts:
-            bindings = [binding for binding in bindings if binding.contact in contacts]
-        targets = targets_of(bindings, request.method)
+
+        async def targets_now() -> list[Target]:
+            bindings = _of_endpoint(request, await self._directory.lookup(aor, traceparent))
+            return targets_of((b for b in bindings if not contacts or b.contact in contacts), request.method)
+
+        targets = await targets_now()
         if not targets:
             known = await self._directory.exists(aor, traceparent)
             proxied.refuse(480 if known else 404)
             return
         proxied.plan = self._plan(proxied, record=request.method in DIALOG_FORMING)
+        proxied.plan.more_targets = self._returning.of_user(targets_now, targets)
         proxied.fork(group_targets(targets))
 
     def _plan(self, proxied: ProxiedRequest, *, record: bool) -> Plan:
@@ -338,7 +332,7 @@ class ProxyCore:
         if span.traceparent:
             prepared.request.set("Traceparent", span.traceparent)
         user = TracedUser(proxied, span)
-        if not local:
+        if not local and flow_ref.edge_address:
             return self._peers.open(prepared.request, flow_ref, user, span.traceparent)
         if out is None:
             branch = DeadBranch(prepared.request)
@@ -365,30 +359,9 @@ class ProxyCore:
             address = await self._directory.edge_address(token.edge_uid)
             target = FlowRef(token.edge_uid, token.connection_id, address)
         plan = self._plan(proxied, record=False)
-        plan.more_targets = self._find_new_flow
+        plan.more_targets = self._returning.of_dialog()
         proxied.plan = plan
         proxied.fork([[Target(request.uri_text, flow=target)]])
-
-    def _find_new_flow(self, proxied: ProxiedRequest, target: Target, branch_id: int) -> bool:
-        """The flow of a dialog is gone: perhaps the device has registered again, here or at another front end."""
-        self._spawn("new-flow", self._retry_elsewhere(proxied, target, branch_id))
-        return True
-
-    async def _retry_elsewhere(self, proxied: ProxiedRequest, target: Target, branch_id: int) -> None:
-        others: list[Target] = []
-        try:
-            aor = aor_of(proxied.request.to)
-            bindings = await self._directory.lookup(aor, proxied.span.traceparent)
-            for binding in bindings:
-                same = binding.contact == target.uri or target.uri in (binding.pub_gruu, binding.temp_gruu)
-                if same and binding.edge_address and flow_of(binding) != target.flow:
-                    others.append(Target(target.uri, flow=flow_of(binding), route=tuple(binding.path)))
-                    break
-        except (RpcError, SipError) as error:
-            logger.info("no other flow could be looked up: %s", error)
-        if proxied.plan is not None:
-            proxied.plan.more_targets = None
-        proxied.flow_failed(branch_id, others)
 
     # Calls
 

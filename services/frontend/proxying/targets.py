@@ -1,7 +1,8 @@
 """From bindings to targets: which flows of which devices a request is tried at, and in which order.
 
 Bindings of one instance (RFC 5626 reg-ids) are one device: its newest flow is tried first, the others only when that
-one is gone. A binding whose front end holds no lease any more has no flow to try.
+one is gone. A binding whose front end holds no lease any more has no flow to try: a device that has no other is tried at
+its last one all the same, as that is how it is waited for (see `services.frontend.proxying.returning`).
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ def targets_of(bindings: Iterable[Binding], method: str) -> list[Target]:
     """Targets for a request of that method, from the live bindings of its address of record."""
     devices: dict[object, list[Binding]] = {}
     for binding in bindings:
-        if not binding.edge_address or not _takes(binding, method):
+        if not _takes(binding, method):
             continue
         device = binding.instance or (binding.contact, binding.flow.edge_uid, binding.flow.connection_id)
         devices.setdefault(device, []).append(binding)
     targets = []
-    for flows in devices.values():
-        flows.sort(key=lambda b: (b.q_milli, b.expires_at_ms), reverse=True)
+    for known in devices.values():
+        known.sort(key=lambda b: (b.q_milli, b.expires_at_ms), reverse=True)
+        flows = [binding for binding in known if binding.edge_address] or known[:1]
         first, *others = (_target(binding) for binding in flows)
         targets.append(Target(first.uri, first.q, first.route, first.flow, tuple(others)))
     return targets

@@ -41,6 +41,8 @@ class Refusal:
     status: int
     reason: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    limited: bool = False
+    """A limit says so, whatever the request is."""
 
 
 class Directory(Protocol):

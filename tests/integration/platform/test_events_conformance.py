@@ -9,14 +9,16 @@ from typing import cast
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY
 
+from parley.platform.events import redis_streams
 from parley.platform.events.api import DEAD_SUFFIX, Event
 from parley.platform.telemetry.tracing import Tracing
 from parley.proto.events.v1.call_pb2 import CallChanged
 from tests.support.events import Buses, Listener, all_of
 from tests.support.kafka import Kafka
 from tests.support.valkey import Valkey
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, until
 
 
 @pytest.fixture(params=[pytest.param("redis", marks=pytest.mark.valkey), pytest.param("kafka", marks=pytest.mark.kafka)])
@@ -151,3 +153,28 @@ async def test_poison_is_put_aside_and_holds_nobody_up(make_bus: Buses, topic: s
         return handled == [0, 2, 3]
 
     await eventually(rest, timeout=15)
+
+
+async def test_the_metrics_tell_how_far_a_group_is_behind(
+    make_bus: Buses, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_streams, "_LOOK_S", 0.1)
+    bus, handled, may_go = make_bus(), Listener(), asyncio.Event()
+
+    async def held_up(event: Event) -> None:
+        await may_go.wait()
+        await handled(event)
+
+    def lag() -> float | None:
+        return REGISTRY.get_sample_value("parley_events_lag", {"topic": topic, "group": "slow"})
+
+    subscription = bus.subscribe(topic, CallChanged, held_up, group="slow")
+    await until(lambda: lag() == 0, timeout=30)
+    for number in range(80):  # more than are read at a time
+        await bus.publish(topic, f"k{number % 2}", CallChanged(at_ms=number))
+    await until(lambda: lag() == 80, timeout=30)
+    may_go.set()
+    await all_of([handled], 80)
+    await until(lambda: lag() == 0, timeout=30)
+    await subscription.stop()
+    assert lag() is None

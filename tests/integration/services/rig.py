@@ -95,12 +95,13 @@ class Registrar:
         """A front end leaves."""
         await self.surface.KeepLease(pb.KeepLeaseRequest(edge_uid=edge, release=True), None)
 
-    async def steady(self) -> None:
-        """Sweeps until leases that ended count."""
-        await self.sweeper.sweep()
+    async def steady(self) -> int:
+        """Sweeps until leases that ended count; how many bindings that took away."""
+        taken = await self.sweeper.sweep()
         for _ in range(round(self.config.edge_grace) + 1):
             self.clock.advance(1)
-            await self.sweeper.sweep()
+            taken += await self.sweeper.sweep()
+        return taken
 
     async def events(self, aor: str = ALICE) -> list[RegistrationChanged]:
         """What waits in the outbox of a user's shard, for this user."""
@@ -150,6 +151,11 @@ class Bus:
 
     async def start(self) -> None:
         """Nothing to do."""
+
+    async def check(self) -> None:
+        """Raises EventBusError while away."""
+        if self.away:
+            raise EventBusError("the bus is away")
 
     async def stop(self) -> None:
         """Nothing to do."""

@@ -54,6 +54,11 @@ async def taken(bus: Bus, count: int) -> None:
     await eventually(look)
 
 
+def waiting() -> float | None:
+    """The events that wait, as of the last look."""
+    return REGISTRY.get_sample_value("parley_outbox_waiting", {"service": "test"})
+
+
 def dropped(reason: str) -> float:
     """The counter."""
     return REGISTRY.get_sample_value("parley_outbox_dropped_total", {"service": "test", "reason": reason}) or 0.0
@@ -92,8 +97,11 @@ async def test_events_wait_while_the_bus_is_away(store: Store) -> None:
     for _ in range(3):
         with pytest.raises(EventBusError):
             await relay_all(relay)
+    assert waiting() == 3
     bus.away = False
     await relay.relay()
+    await relay.look()
+    assert waiting() == 0
     assert sorted(message.version for message in bus.messages) == [1, 1, 2]
 
 

@@ -44,6 +44,13 @@ async def test_it_is_forgotten_after_its_time(registrar: Registrar) -> None:
     assert await taken(registrar, use(1)) == {1: True}
 
 
+async def test_looking_notes_nothing(registrar: Registrar) -> None:
+    look = pb.OnceItem(id=1, digest=use(1).digest, look=True)
+    assert [await taken(registrar, look) for _ in range(2)] == [{1: True}] * 2
+    assert await taken(registrar, use(1), use(2)) == {1: True, 2: True}
+    assert await taken(registrar, look, pb.OnceItem(id=3, digest=use(3).digest, look=True)) == {1: False, 3: True}
+
+
 async def test_it_works_on_a_cluster(valkey_cluster: ValkeyCluster, clock: FakeClock) -> None:
     async with store_of(valkey_cluster.url, cluster=True) as store:
         registrar = Registrar(store, clock)
@@ -52,7 +59,13 @@ async def test_it_works_on_a_cluster(valkey_cluster: ValkeyCluster, clock: FakeC
         assert await taken(registrar, *items) == dict.fromkeys(range(10), False)
 
 
-@pytest.mark.parametrize("item", [use(1, size=31), use(1, size=0), use(1, ttl_ms=0), use(1, ttl_ms=86_400_001)])
+@pytest.mark.parametrize(
+    "item",
+    [
+        use(1, size=31), use(1, size=0), use(1, ttl_ms=0), use(1, ttl_ms=86_400_001),
+        pb.OnceItem(id=1, digest=bytes(31), look=True),
+    ],
+)  # fmt: skip
 async def test_what_cannot_be_taken_is_refused_and_the_rest_is_not(registrar: Registrar, item: pb.OnceItem) -> None:
     results = {result.id: result for result in await registrar.surface.take_once([item, use(2)])}
     assert results[1].status.code == StatusCode.INVALID_ARGUMENT.value[0]

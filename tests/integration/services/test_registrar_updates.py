@@ -287,7 +287,7 @@ async def test_on_a_cluster_every_shard_takes_updates(valkey_cluster: ValkeyClus
         found = await asyncio.gather(*(registrar.lookup(user) for user in users))
         assert all(len(bindings) == 1 for bindings in found)
         await registrar.release("edge-1")
-        assert await registrar.sweeper.sweep() == 150
+        assert await registrar.steady() == 150
         assert await registrar.kinds(users[0]) == ["REGISTERED", "FLOW_LOST"]
 
 

@@ -89,6 +89,21 @@ def befriend(watcher: Client, other: Client) -> None:
         time.sleep(1)
 
 
+def change_status(client: Client, status: str, **members: Any) -> None:
+    """Returns when the client has been told of its own new status: it compares the next one with what it was told last."""
+    assert client.log is not None
+    before = client.log.stat().st_size
+    client.command("set_status", status=status, **members)
+
+    def told() -> bool:
+        assert client.log is not None
+        with client.log.open("rb") as log:
+            log.seek(before)
+            return b"sipe_ocs2007_process_roaming_self: sipe_private->our_publications size" in log.read()
+
+    client.eventually(f"its own status {status}", told, PROMPT)
+
+
 def online_as(watcher: Client, other: Client, status: str) -> None:
     """Returns when watcher is shown other with that status."""
     shown_as(watcher, other.uri, status, PROMPT)
@@ -165,7 +180,7 @@ def presence(bench: Bench) -> None:
     befriend(alice, bob)
     online_as(alice, bob, "available")
     for status in ("busy", "do-not-disturb", "away", "available"):
-        bob.command("set_status", status=status, message=f"I am {status}")
+        change_status(bob, status, message=f"I am {status}")
         online_as(alice, bob, status)
 
     def note_is_shown() -> bool:
@@ -296,9 +311,9 @@ def two_clients(bench: Bench) -> None:
     time.sleep(1)
     befriend(bob, first)
     online_as(bob, first, "available")
-    second.command("set_status", status="busy")
+    change_status(second, "busy")
     online_as(bob, first, "busy")
-    second.command("set_status", status="available")
+    change_status(second, "available")
     online_as(bob, first, "available")
 
     bob.command("send_im", to=first.uri, text="to one of you")

@@ -70,6 +70,7 @@ class Client:
     ) -> None:
         self.name = user
         self.uri = f"sip:{user}@{domain}"
+        self.log = log
         self.records: list[Record] = []
         self._seen = 0  # records before this were already matched
         self._numbers = 0

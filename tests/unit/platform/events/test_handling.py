@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 
+from parley.platform.clock import FakeClock
 from parley.platform.events import handling
 from parley.platform.events.api import MAX_TRIES, Event
 from parley.platform.events.handling import handle
@@ -40,14 +43,14 @@ class Handler:
 @pytest.mark.parametrize("failures", [0, 1, MAX_TRIES - 1])
 async def test_handled_at_last(failures: int) -> None:
     handler = Handler(failures)
-    await handle(EVENT, handler, NO_TRACER, handler.bury)
+    await handle(EVENT, handler, NO_TRACER, handler.bury, FakeClock())
     assert handler.calls == failures + 1
     assert handler.buried == []
 
 
 async def test_buried_after_the_last_try() -> None:
     handler = Handler(MAX_TRIES + 5)
-    await handle(EVENT, handler, NO_TRACER, handler.bury)
+    await handle(EVENT, handler, NO_TRACER, handler.bury, FakeClock())
     assert handler.calls == MAX_TRIES
     assert handler.buried == [EVENT]
 
@@ -60,9 +63,25 @@ async def test_cancelled_handler_is_no_failure() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.ensure_future(handle(EVENT, hang, NO_TRACER, handler.bury))
+    task = asyncio.ensure_future(handle(EVENT, hang, NO_TRACER, handler.bury, FakeClock()))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert handler.buried == []
+
+
+async def test_the_delay_is_from_publication_to_the_end_of_the_handler() -> None:
+    clock, handler = FakeClock(), Handler(0)
+    event = replace(EVENT, topic="delayed", published_at_ms=round(clock.wall() * 1000))
+    clock.advance(0.2)
+
+    async def takes_a_while(event: Event) -> None:
+        clock.advance(0.2)
+
+    await handle(event, takes_a_while, NO_TRACER, handler.bury, clock)
+    buckets = [
+        REGISTRY.get_sample_value("parley_events_delay_seconds_bucket", {"topic": "delayed", "le": le})
+        for le in ("0.25", "0.5")
+    ]
+    assert buckets == [0, 1]

@@ -17,9 +17,11 @@ from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from parley.platform.config import ConfigError
 from parley.platform.rpc.errors import RpcError
 from parley.platform.rpc.host import MutualTls, RpcHost
 from parley.platform.telemetry.tracing import Tracing
+from parley.platform.tls import DevelopmentCa
 from parley.proto.registrar.v1.registrar_pb2 import ListEdgesRequest
 from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarStub
 from tests.unit.platform.rpc.conftest import Way
@@ -234,3 +236,26 @@ async def test_certificate_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         await RpcHost(listen=["127.0.0.1:0"], tls=missing).start()
     assert await tls_code("127.0.0.1:1", missing) is StatusCode.UNAVAILABLE
+
+
+def test_wrong_certificates_are_told_of_before_they_are_used(tmp_path: Path) -> None:
+    authority, stranger = DevelopmentCa(tmp_path / "ca"), DevelopmentCa(tmp_path / "elsewhere")
+    mine, ca = authority.issue("mine", ["parley.internal"]), authority.certificate
+    for name in ("", "parley.internal", "PARLEY.internal"):
+        MutualTls(mine.certificate, mine.key, ca, name).check()
+    wild = authority.issue("wild", ["*.internal"])
+    MutualTls(wild.certificate, wild.key, ca, "parley.internal").check()
+    wrong = {
+        "certificate: cannot read": MutualTls(tmp_path / "none", mine.key, ca),
+        "certificate: .* holds no certificate": MutualTls(mine.key, mine.key, ca),
+        "is not the one of the certificate": MutualTls(mine.certificate, authority.issue("other", ["a"]).key, ca),
+        "no authority in .* signed the certificate": MutualTls(mine.certificate, mine.key, stranger.ensure()),
+        "is not for parley.elsewhere; its names: parley.internal": MutualTls(
+            mine.certificate, mine.key, ca, "parley.elsewhere"
+        ),
+        "is not for internal; its names": MutualTls(wild.certificate, wild.key, ca, "internal"),
+    }
+    for text, tls in wrong.items():
+        with pytest.raises(ConfigError, match=text) as caught:
+            tls.check()
+        assert all(problem.startswith("platform.rpc.tls") for problem in caught.value.problems)

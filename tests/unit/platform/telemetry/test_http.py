@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import aiohttp
 import pytest
 
@@ -23,7 +25,10 @@ async def test_probes_and_metrics() -> None:
     assert await get(server.port, "/readyz") == (200, "ready\n")
     status, text = await get(server.port, "/metrics")
     assert status == 200
-    assert "parley_" in text or "python_info" in text
+    assert "\nparley_process_ready 1.0\n" in text
+    assert f'\nparley_build_info{{version="{version("parley")}"}} 1.0\n' in text
+    ready = False
+    assert "\nparley_process_ready 0.0\n" in (await get(server.port, "/metrics"))[1]
     assert (await get(server.port, "/secret"))[0] == 404
     await server.stop()
     await server.stop()

@@ -70,3 +70,21 @@ async def test_what_another_process_counted_is_added_once() -> None:
     facts = Facts("an edge", KeptFacts(clock), clock)
     facts.report(0, WorkerReport(counts=Counts(metrics=told)))
     assert cell.value == 6
+
+
+def judged(outcome: str) -> float:
+    return REGISTRY.get_sample_value("parley_relay_allocation_requests_total", {"outcome": outcome}) or 0.0
+
+
+async def test_a_refused_allocation_is_the_fault_of_the_client_or_of_the_edge() -> None:
+    clock = FakeClock()
+    facts = Facts("an edge", KeptFacts(clock), clock)
+    outcomes = ("granted", "refused", "failed")
+    before = [judged(outcome) for outcome in outcomes]
+    facts.report(0, opened(1, clock))
+    refusals = [("allocate", 401, 9), ("allocate", 300, 9), ("allocate", 486, 2), ("allocate", 508, 3), ("refresh", 500, 9)]
+    counts = Counts(
+        refusals=[Counts.Refusal(dialect="turn", method=method, code=code, count=count) for method, code, count in refusals]
+    )
+    facts.report(0, WorkerReport(counts=counts))
+    assert [judged(outcome) - then for outcome, then in zip(outcomes, before, strict=True)] == [1, 2, 3]

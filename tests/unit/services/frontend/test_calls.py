@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client import REGISTRY
 
 from parley.proto.events.v1.call_pb2 import CallChanged
 from services.frontend.calls import CallKey, CallTracker, offers_media
@@ -139,3 +140,46 @@ def test_sweep_ends_what_is_too_old() -> None:
 )
 def test_which_invitations_are_calls(body: bytes, media: bool) -> None:
     assert offers_media(body) is media
+
+
+def setups(outcome: str) -> float:
+    return REGISTRY.get_sample_value("parley_frontend_call_setups_total", {"outcome": outcome}) or 0.0
+
+
+def set_up_within(seconds: str) -> float:
+    return REGISTRY.get_sample_value("parley_frontend_call_setup_seconds_bucket", {"le": seconds}) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(486, "unanswered"), (487, "unanswered"), (404, "unanswered"), (480, "unanswered"), (430, "failed"), (503, "failed")],
+)
+def test_a_set_up_fails_by_the_fault_of_servers_alone(tracker: CallTracker, status: int, outcome: str) -> None:
+    before = setups(outcome)
+    start(tracker)
+    tracker.failed(KEY, status, 105)
+    assert setups(outcome) == before + 1
+
+
+def test_set_up_ends_once_and_its_time_is_that_of_the_first_ringing(tracker: CallTracker) -> None:
+    before, within, longer = setups("answered"), set_up_within("0.25"), set_up_within("10.0")
+    start(tracker, 100)
+    tracker.provisional(KEY, 180, 100.2)
+    tracker.answered(KEY, 108)
+    tracker.hung_up("abc@host", "from1", "to1", 110)
+    assert setups("answered") == before + 1
+    assert (set_up_within("0.25"), set_up_within("10.0")) == (within + 1, longer + 1)
+
+
+def test_set_up_without_ringing_takes_until_the_answer(tracker: CallTracker) -> None:
+    within, longer = set_up_within("5.0"), set_up_within("10.0")
+    start(tracker, 100)
+    tracker.answered(KEY, 108)
+    assert (set_up_within("5.0"), set_up_within("10.0")) == (within, longer + 1)
+
+
+def test_a_call_that_is_lost_before_any_answer_is_a_set_up_that_failed() -> None:
+    before, tracker = setups("failed"), CallTracker(max_seconds=60)
+    start(tracker, 0)
+    tracker.sweep(61)
+    assert setups("failed") == before + 1

@@ -47,6 +47,9 @@ class Bus:
     async def start(self) -> None:
         """Nothing to do."""
 
+    async def check(self) -> None:
+        """It is there."""
+
     async def publish(self, topic: str, key: str, message: Any, *, traceparent: str = "") -> None:
         assert self.handler is not None
         await self.handler(Event(topic, key, message, traceparent, 0))

@@ -17,10 +17,10 @@ from parley.ntlm.messages import SIGNATURE, TargetInfo
 from parley.platform.clock import FakeClock
 from parley.platform.rpc.errors import RpcError
 from parley.proto.addressbook.v1.addressbook_pb2 import Credentials, CredentialsLookup, CredentialsResult
-from services.web import signing_in
 from services.web.config import WebLimitsConfig
 from services.web.errors import HttpError
 from services.web.guarding import FailureGuard
+from services.web.schemes import ntlm
 from services.web.signing_in import HttpSignIn
 from tests.support.web_client import basic, ntlm_answer
 
@@ -101,7 +101,7 @@ async def test_the_right_password_is_let_in(scheme: str) -> None:
 @pytest.mark.parametrize(
     "authorization",
     [
-        "", "Digest x", "NTLM", "NTLM !", "NTLM AAAA", "Basic !", "Basic AAAA",
+        "", "Digest x", "NTLM", "NTLM !", "NTLM AAAA", "Basic !", "Basic AAAA", "Basic ä", "NTLM ä",
         "Basic " + b64encode(b":x").decode(), "Basic " + b64encode(b"\xff:x").decode(),
         basic("alice", "x" * 257), basic("alice", "x" * 9000),
     ],
@@ -122,16 +122,16 @@ def test_a_challenge_is_its_connections_and_answered_once_and_in_time() -> None:
 
 
 def test_open_challenges_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing_in, "_PENDING", 3)
+    monkeypatch.setattr(ntlm, "_PENDING", 3)
     door = Door()
     first = door.answer(port=1)
     for port in (2, 3, 4):
         door.answer(port=port)
     assert door.challenged(first, port=1) == OFFER
-    assert len(door.sign_in._pending) == 3
+    assert len(door.sign_in._ntlm._pending) == 3
     door.clock.advance(61)
     door.answer(port=5)
-    assert len(door.sign_in._pending) == 1
+    assert len(door.sign_in._ntlm._pending) == 1
 
 
 @pytest.mark.parametrize("why", ["password", "user", "disabled", "without a password"])

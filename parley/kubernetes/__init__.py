@@ -1,0 +1,1 @@
+"""What Parley asks of the Kubernetes that it runs in."""

@@ -1,0 +1,1 @@
+"""Tests of the self-test: its user agent, its steps, what it asks of Jaeger."""

@@ -1,0 +1,1 @@
+"""Programs for those who work on Parley; none of them is installed with it."""
