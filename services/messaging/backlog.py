@@ -107,14 +107,10 @@ class Backlog:
             return
         holding = asyncio.ensure_future(self._hold(aor, lock))
         try:
-            next_ms = self._retry_at_ms()
-            await self._mailbox.look_again(aor, next_ms)
+            await self._mailbox.look_again(aor, self._retry_at_ms())
             while not holding.done() and (entry := await self._mailbox.first(aor)) is not None:
-                later_ms = await self._one(aor, entry)
-                if later_ms is not None:
-                    next_ms = later_ms
+                if not await self._one(aor, entry):
                     break
-            await self._mailbox.look_again(aor, next_ms)
         finally:
             holding.cancel()
             await self._mailbox.unlock(aor, lock)
@@ -135,21 +131,22 @@ class Backlog:
     def _retry_at_ms(self) -> int:
         return self._now_ms() + int(self._config.retry_seconds * 1000)
 
-    async def _one(self, aor: str, entry: Entry) -> int | None:
-        """Deals with the oldest message; when to look again, in ms, if the user cannot be reached now."""
+    async def _one(self, aor: str, entry: Entry) -> bool:
+        """Deals with the oldest message; False when the user cannot be reached now."""
         message = message_of(aor, entry.message)
         if message is None or entry.message is None:
             logger.error("a kept message cannot be read and is dropped")
             _KEPT.labels("unreadable").inc()
             await self._mailbox.remove(aor, entry.id)
-            return None
+            return True
         ends_ms = self._ends_ms(message, entry.message)
         if self._now_ms() > ends_ms:
             await self._give_up(entry, message, MessageUndelivered.REASON_EXPIRED, 408)
-            return None
+            return True
         devices = await self._registrations.devices(aor)
-        if not devices:  # who signs in is told of by an event
-            return min(ends_ms + 1, self._now_ms() + _HOUR_MS)
+        if not devices:
+            await self._wait(aor, ends_ms)
+            return False
         span = self._tracer.start(
             "messaging.deliver", kind="producer", parent="", attributes={"sip.aor": aor, "sip.call_id": message.call_id},
             links=(message.traceparent,) if message.traceparent else (),
@@ -160,15 +157,26 @@ class Backlog:
         finally:
             span.end("ok" if result is not None and result.outcome is Outcome.DELIVERED else "error")
         if result.outcome is Outcome.UNREACHABLE:
-            return self._retry_at_ms()
+            await self._mailbox.look_again(aor, self._retry_at_ms())
+            return False
         if result.outcome is Outcome.REFUSED:
             await self._give_up(entry, message, MessageUndelivered.REASON_REFUSED, result.status)
-            return None
+            return True
         _KEPT.labels("delivered").inc()
         await self._mailbox.remove(aor, entry.id)
         if result.for_recipient:
             self._reports.send(message, span.traceparent, delivered=True)
-        return None
+        return True
+
+    async def _wait(self, aor: str, ends_ms: int) -> None:
+        """Leaves a mailbox alone until an event tells that its user signs in, or a message is too old.
+
+        The event sets a time that must not be overwritten: whoever signs in before the far one is set is seen after it, and
+        whoever signs in later is told of later.
+        """
+        await self._mailbox.look_again(aor, min(ends_ms + 1, self._now_ms() + _HOUR_MS))
+        if await self._registrations.awaited(aor):
+            await self._mailbox.look_again(aor, self._retry_at_ms())
 
     def _ends_ms(self, message: Message, stored: StoredMessage) -> int:
         """When a message is of no use any more: the time that it may be kept, or its own (RFC 3428 section 7)."""

@@ -114,7 +114,8 @@ if mode == 'set' then
       call('HSET', KEYS[1], id, value)
       call('ZADD', KEYS[2], deadline, member)
       if b and not live then changes[#changes + 1] = {3, b.value} end
-      if not live then changes[#changes + 1] = {1, value} end
+      -- Who comes by another front end may have been out of reach, which others have acted on.
+      if not live or b.edge ~= edge then changes[#changes + 1] = {1, value} end
       if not held[id] then order[#order + 1] = id end
       held[id] = {id = id, deadline = tonumber(deadline), edge = edge, value = value}
       latest = math.max(latest, held[id].deadline)

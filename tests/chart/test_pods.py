@@ -180,10 +180,12 @@ def test_front_ends_are_known_by_the_uid_of_their_pod(release: Rendered) -> None
 
 def test_pods_are_spread_over_nodes_and_zones(release: Rendered) -> None:
     for pod in release.processes.values():
-        keys = {constraint["topologyKey"] for constraint in pod.spec["topologySpreadConstraints"]}
-        assert keys == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
-        for constraint in pod.spec["topologySpreadConstraints"]:
-            assert release.selected(constraint["labelSelector"]["matchLabels"]) == [pod]
+        (nodes,) = pod.spec["topologySpreadConstraints"]
+        (zones,) = pod.spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        assert nodes["topologyKey"] == "kubernetes.io/hostname"
+        assert zones["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+        for each in (nodes, zones["podAffinityTerm"]):
+            assert release.selected(each["labelSelector"]["matchLabels"]) == [pod]
 
 
 def test_what_may_be_away_agrees_with_how_many_there_are(release: Rendered) -> None:

@@ -226,16 +226,26 @@ spec:
     {{- if $settings.topologySpreadConstraints }}
     {{- toYaml $settings.topologySpreadConstraints | nindent 4 }}
     {{- else }}
-    {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
     - maxSkew: 1
-      topologyKey: {{ . }}
+      topologyKey: kubernetes.io/hostname
       whenUnsatisfiable: ScheduleAnyway
       matchLabelKeys: [pod-template-hash]
       labelSelector:
         matchLabels:
           {{- include "parley.selector" $common | nindent 10 }}
     {{- end }}
-    {{- end }}
+  {{- if not (or $settings.affinity $settings.topologySpreadConstraints) }}
+  {{- /* Zones are no constraint: the scheduler spreads over nothing at all where a node lacks the label of one of them. */}}
+  affinity:
+    podAntiAffinity:
+      preferredDuringSchedulingIgnoredDuringExecution:
+        - weight: 100
+          podAffinityTerm:
+            topologyKey: topology.kubernetes.io/zone
+            labelSelector:
+              matchLabels:
+                {{- include "parley.selector" $common | nindent 16 }}
+  {{- end }}
   {{- with $settings.initContainers }}
   initContainers:
     {{- toYaml . | nindent 4 }}

@@ -67,6 +67,15 @@ async def test_a_refresh_moves_the_end_and_makes_no_event(registrar: Registrar, 
     assert entry.binding.expires_at_ms == binding.expires_at_ms
 
 
+async def test_a_phone_that_comes_by_another_front_end_is_told_of(registrar: Registrar) -> None:
+    await registrar.register(contact(), edge="edge-1")
+    await registrar.register(contact(), edge="edge-2", cseq=2)
+    await registrar.register(contact(), edge="edge-2", cseq=3)
+    assert [event.edge_uid for event in await registrar.events()] == ["edge-1", "edge-2"]
+    assert await registrar.kinds() == ["REGISTERED", "REGISTERED"]
+    assert len(await registrar.lookup()) == 1
+
+
 async def test_no_contact_asks_and_changes_nothing(registrar: Registrar) -> None:
     await registrar.register(contact())
     result = await registrar.register(call_id="other", cseq=1)
@@ -160,7 +169,7 @@ async def test_the_same_endpoint_id_replaces_and_its_old_connection_may_close(re
     assert (binding.contact, binding.flow.edge_uid) == (TWO, "edge-2")
     await registrar.close_flow("edge-2", 1)
     assert await registrar.lookup() == []
-    assert await registrar.kinds() == ["REGISTERED", "FLOW_LOST"]
+    assert await registrar.kinds() == ["REGISTERED", "REGISTERED", "FLOW_LOST"]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ class RegistrationChanged(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         KIND_UNSPECIFIED: RegistrationChanged._Kind.ValueType  # 0
         KIND_REGISTERED: RegistrationChanged._Kind.ValueType  # 1
+        """A new binding, or one that is at another front end now."""
         KIND_UNREGISTERED: RegistrationChanged._Kind.ValueType  # 2
         KIND_EXPIRED: RegistrationChanged._Kind.ValueType  # 3
         KIND_FLOW_LOST: RegistrationChanged._Kind.ValueType  # 4
@@ -39,6 +40,7 @@ class RegistrationChanged(_message.Message):
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: RegistrationChanged.Kind.ValueType  # 0
     KIND_REGISTERED: RegistrationChanged.Kind.ValueType  # 1
+    """A new binding, or one that is at another front end now."""
     KIND_UNREGISTERED: RegistrationChanged.Kind.ValueType  # 2
     KIND_EXPIRED: RegistrationChanged.Kind.ValueType  # 3
     KIND_FLOW_LOST: RegistrationChanged.Kind.ValueType  # 4
