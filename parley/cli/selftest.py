@@ -24,6 +24,7 @@ from parley.selftest.phone import Place
 from parley.selftest.report import StepResult
 from parley.selftest.sequence import MAY_SKIP, NEEDS, Plan, run_selftest
 from parley.selftest.traces import PATIENCE_S, Jaeger
+from parley.selftest.web import WebPlace
 
 _PORTS: Final = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _COLOURS: Final = {"ok": "green", "failed": "bold red", "skipped": "dim"}
@@ -34,17 +35,19 @@ def selftest(
     sip: Annotated[str, typer.Option(help="HOST:PORT of SIP over UDP and TCP; by default the running Parley's.")] = "",
     sip_tcp: Annotated[str, typer.Option(help="HOST:PORT of SIP over TCP, where it is another one.")] = "",
     sips: Annotated[str, typer.Option(help="HOST:PORT of SIP over TLS; by default the running Parley's.")] = "",
+    https: Annotated[str, typer.Option(help="HOST:PORT of HTTPS; by default the running Parley's.")] = "",
     domain: Annotated[str, typer.Option(help="SIP domain of the two users; the first one configured unless given.")] = "",
     turn: Annotated[str, typer.Option(help="HOST:PORT of the relay over UDP; by default where clients are sent.")] = "",
     jaeger: Annotated[str, typer.Option(help="URL of Jaeger, as http://host:16686: traces must be whole there.")] = "",
     expect_edges: Annotated[int, typer.Option(min=1, max=2, help="Front ends that the call has to cross.")] = 1,
     ca: Annotated[Path | None, typer.Option(help="PEM file of the CA to trust, besides the system's.")] = None,
     tls_name: Annotated[str, typer.Option(help="Name in the certificate for SIP; the domain unless given.")] = "",
+    https_name: Annotated[str, typer.Option(help="Name in the certificate for HTTPS; its host unless given.")] = "",
     skip: Annotated[list[str] | None, typer.Option(help=f"Steps to leave out: {', '.join(MAY_SKIP)}; repeatable.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 10.0,
     trace_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a whole trace.")] = PATIENCE_S,
 ) -> None:
-    """Try the whole installation: two users sign in, see each other, write, call and relay; then they are removed.
+    """Try the whole installation: two users sign in, see each other, write, call, relay and search; then they are removed.
 
     Needs the gRPC addresses of the address book, the A/V edge and, for two front ends, the registrar.
     """
@@ -52,10 +55,11 @@ def selftest(
     settings = settings_of(options)
     platform = settings.section("platform", PlatformConfig)
     domain = domain or _first_domain(settings)
-    places = _places(
-        {"UDP": sip, "TCP": sip_tcp or sip, "TLS": sips}, run_file(platform), trust_of(ca, platform.data_folder),
-        tls_name or domain,
-    )  # fmt: skip
+    running, trust = run_file(platform), trust_of(ca, platform.data_folder)
+    given = {"UDP": sip, "TCP": sip_tcp or sip, "TLS": sips}
+    places = _places(given, running, trust, tls_name or domain)
+    alone = any(given.values())
+    web = _web_place(https, "" if alone else str(running.get("https", "")), trust, https_name)
     relay = _host_and_port(turn, 3478, "--turn") if turn else None
     traces = Jaeger(_url(jaeger), patience_s=trace_timeout) if jaeger else None
     left_out = _skipped(skip)
@@ -64,7 +68,7 @@ def selftest(
         _end_by_signal()
         say = (lambda result: None) if options.as_json else _show
         absent = _absent(platform) if target is None else {}
-        plan = Plan(places, relay, traces, expect_edges, absent | left_out, timeout)
+        plan = Plan(places, web, relay, traces, expect_edges, absent | left_out, timeout)
         return await run_selftest(plan, Directory(host, target, domain, timeout), say)
 
     try:
@@ -119,6 +123,15 @@ def _places(given: Mapping[str, str], running: Mapping[str, Any], trust: ssl.SSL
     if not places:
         raise fail("where is SIP taken?", Exit.USAGE, "name it with --sip and --sips, or start Parley with `parley run`")
     return places
+
+
+def _web_place(given: str, running: str, trust: ssl.SSLContext, name: str) -> WebPlace | None:
+    """Where HTTPS is: what was given, or the URL of the running Parley."""
+    url = running
+    if given:
+        host, number = _host_and_port(given, 8443, "--https")
+        url = f"https://{f'[{host}]' if ':' in host else host}:{number}"
+    return WebPlace(url.rstrip("/"), trust, name) if url else None
 
 
 def _host_and_port(text: str, port: int, option: str) -> tuple[str, int]:

@@ -232,6 +232,7 @@ class Process:
             "metrics": f"{self.platform.bind}:{self.metrics_port}",
             "health": f"{self.platform.bind}:{self._health_server.port}" if self._health_server is not None else "",
             "sip": listeners,
+            "https": next((url for service in self.services if (url := getattr(service, "url", ""))), ""),
         }
         write_private(self._data / RUN_FILE, json.dumps(content, indent=2) + "\n")
 

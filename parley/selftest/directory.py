@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from secrets import token_hex, token_urlsafe
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from parley.proto.registrar.v1.registrar_pb2_grpc import RegistrarAsyncStub
 
 _CREDENTIAL_S = 600
+_PAUSE_S = 1.0
+"""Before what could not be done now is tried again."""
 
 
 @dataclass
@@ -52,10 +55,26 @@ class Directory:
                 identity = Identity(f"selftest-{mark}-{name}@{self.domain}", token_urlsafe(24))
                 user = book_pb.User(address=identity.address, display_name="Self-test")
                 self.users.append(identity)  # before the answer, which may be lost
-                await book.CreateUser(
-                    book_pb.CreateUserRequest(user=user, password=identity.password), timeout=self.patience_s
-                )
+                await self._create(book, book_pb.CreateUserRequest(user=user, password=identity.password))
         return ", ".join(identity.address for identity in self.users)
+
+    async def _create(self, book: AddressBookAsyncStub, request: book_pb.CreateUserRequest) -> None:
+        """Makes a user, also when the store has to be waited for. Raises RpcError."""
+        again = False
+        async with asyncio.timeout(self.patience_s) as patience:
+            while True:
+                try:
+                    await book.CreateUser(request, timeout=self.patience_s)
+                except RpcError as error:
+                    if again and error.code is StatusCode.ALREADY_EXISTS:
+                        return  # nobody else has that name: it was made, and not confirmed
+                    late = asyncio.get_running_loop().time() + _PAUSE_S > (patience.when() or 0)
+                    if error.code is not StatusCode.UNAVAILABLE or late:
+                        raise
+                    again = True
+                    await asyncio.sleep(_PAUSE_S)
+                else:
+                    return
 
     async def remove_users(self) -> str:
         """All that were made; those that are left are named when it fails."""

@@ -16,9 +16,11 @@ from parley.selftest.relay import relay_packets, udp_server
 from parley.selftest.report import StepFailed, StepResult, Steps, expecting
 from parley.selftest.signalling import Traced, call, exchange_messages, see_presence, sign_in, sign_out
 from parley.selftest.traces import Jaeger, of_call, of_sign_in
+from parley.selftest.web import WebPlace, find_by_search
 
 MAY_SKIP: Final = (
     "sign in over UDP", "sign in over TLS", "sign in over TCP", "presence", "messages", "call", "relay credentials", "relay",
+    "search over HTTPS",
 )  # fmt: skip
 """Steps that an installation may have no use for."""
 NEEDS: Final = {"presence": "presence", "messages": "messaging", "relay credentials": "avedge"}
@@ -33,6 +35,8 @@ class Plan:
 
     places: dict[str, Place]
     """SIP by transport: "UDP", "TLS", "TCP"; at least one."""
+    web: WebPlace | None = None
+    """HTTPS; None: it is not tried."""
     turn: tuple[str, int] | None = None
     """The relay over UDP; None: where the A/V edge sends clients."""
     jaeger: Jaeger | None = None
@@ -130,6 +134,11 @@ class _Test:
         place = self.plan.turn or udp_server(self.servers)
         return await relay_packets(place, server.username, server.credential, self.plan.patience_s)
 
+    async def search(self, place: WebPlace) -> str:
+        """One user finds the other."""
+        one, other = self.directory.users
+        return await find_by_search(place, one, other, self.plan.patience_s)
+
     async def look_at_traces(self, jaeger: Jaeger) -> None:
         """Of what was done."""
 
@@ -183,6 +192,10 @@ async def _meet(test: _Test) -> None:
             steps.pass_over(name, "needs: two users signed in")
     await steps.run("relay credentials", test.get_credentials, after=("users",))
     await steps.run("relay", test.relay, after=("relay credentials",))
+    if plan.web is None:
+        steps.pass_over("search over HTTPS", "no address of it is known")
+    else:
+        await steps.run("search over HTTPS", partial(test.search, plan.web), after=("users",))
     if plan.jaeger is not None:
         await test.look_at_traces(plan.jaeger)
     await test.sign_out()

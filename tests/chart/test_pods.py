@@ -237,8 +237,30 @@ def test_an_upgrade_of_parley_starts_no_engine_anew() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "expected"),
     [
-        ("values", [], ["--sip=HOST:5060", "--sip-tcp=HOST:5060", "--sips=HOST:5061", "--tls-name=example.test"]),
-        ("node-port", [], ["--sip=HOST:5060", "--sip-tcp=HOST:5060", "--sips=HOST:5061", "--tls-name=sip.example.com"]),
+        (
+            "values",
+            [],
+            [
+                "--sip=HOST:5060",
+                "--sip-tcp=HOST:5060",
+                "--sips=HOST:5061",
+                "--tls-name=example.test",
+                "--https=WEB:8443",
+                "--https-name=example.test",
+            ],
+        ),
+        (
+            "node-port",
+            [],
+            [
+                "--sip=HOST:5060",
+                "--sip-tcp=HOST:5060",
+                "--sips=HOST:5061",
+                "--tls-name=sip.example.com",
+                "--https=WEB:8443",
+                "--https-name=sip.example.com",
+            ],
+        ),
         ("least", ["jobs.test.enabled=true"], ["--sip=HOST:5060", "--sip-tcp=HOST:5060", "--skip=sign in over TLS"]),
     ],
 )
@@ -246,10 +268,11 @@ def test_the_test_of_an_installation_uses_what_it_has(name: str, settings: list[
     release = render_with(*settings, values=name)
     (pod,) = (pod for pod in release.pods if pod.component == "selftest")
     host = next(service for service in release.of("Service") if service.endswith("-sip")) + f".{NAMESPACE}.svc.cluster.local"
-    arguments = [argument.replace(host, "HOST") for argument in pod.containers[0]["args"]]
+    web = host.replace("-sip.", "-https.")
+    arguments = [argument.replace(host, "HOST").replace(web, "WEB") for argument in pod.containers[0]["args"]]
     assert arguments[0] == "selftest"
-    assert sorted(argument for argument in arguments if argument.startswith(("--sip", "--tls", "--skip"))) == sorted(
-        expected
-    )
+    assert sorted(
+        argument for argument in arguments if argument.startswith(("--sip", "--tls", "--https", "--skip"))
+    ) == sorted(expected)
     ports = {port["name"]: port["port"] for port in release.of("Service")[host.split(".")[0]]["spec"]["ports"]}
     assert ports["sip-udp"] == 5060

@@ -205,7 +205,7 @@ async def test_who_changes_a_user_is_linked_to_every_front_end_that_forgets_the_
     published = named(spans, "events.publish parley.users")
 
     async def all_heard() -> bool:
-        found = await aside(parley.find_traces, "parley-frontend", {"messaging.destination": "parley.users"})
+        found = await aside(parley.find_traces, "parley-frontend", tags)
         links = {
             span.resource["k8s.pod.name"]
             for trace in found

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.valkey
 ROOT = Path(__file__).parents[2]
 WHOLE = {
     "users": "ok", "sign in over UDP": "ok", "sign in over TLS": "ok", "sign in over TCP": "ok", "presence": "ok",
-    "messages": "ok", "call": "ok", "relay credentials": "ok", "relay": "ok", "clean up": "ok",
+    "messages": "ok", "call": "ok", "relay credentials": "ok", "relay": "ok",
+    "search over HTTPS": "ok", "clean up": "ok",
 }  # fmt: skip
 NO_RELAY = ("--skip", "relay credentials", "--skip", "relay")
 
@@ -76,7 +77,13 @@ async def test_a_whole_installation_passes_and_its_traces_are_seen(server: Parle
 async def test_one_transport_is_enough(server: ParleyServer) -> None:
     code, found = await steps(server, "--sip", f"127.0.0.1:{server.ports['udp']}", "--skip", "sign in over TCP")
     assert code == 0
-    assert states(found) == WHOLE | {"sign in over TLS": "skipped", "sign in over TCP": "skipped", "second sign in": "ok"}
+    changed = {
+        "sign in over TLS": "skipped",
+        "sign in over TCP": "skipped",
+        "second sign in": "ok",
+        "search over HTTPS": "skipped",
+    }
+    assert states(found) == WHOLE | changed
     assert found["sign in over TLS"]["detail"] == "no address of it is known"
     assert found["sign in over TCP"]["detail"] == "not wanted"
 
@@ -88,6 +95,12 @@ async def test_a_certificate_that_is_not_trusted_is_told_of(server: ParleyServer
     assert (failed["state"], found["sign in over UDP"]["state"], found["clean up"]["state"]) == ("failed", "ok", "ok")
     assert "its certificate is refused: Hostname mismatch" in failed["came"]
     assert "--tls-name" in failed["look_at"]
+    code, found = await steps(server, "--https-name", "elsewhere.test", "--skip", "presence,messages,call", *NO_RELAY)
+    assert code == 1
+    failed = found["search over HTTPS"]
+    assert (failed["state"], found["sign in over TLS"]["state"], found["clean up"]["state"]) == ("failed", "ok", "ok")
+    assert "its certificate is refused: Hostname mismatch" in failed["came"]
+    assert "--https-name" in failed["look_at"]
     assert await users(server) == []
 
 
@@ -167,7 +180,8 @@ async def test_what_does_not_run_is_named_and_the_rest_is_tried(poor: Node) -> N
     assert done.returncode == 1, done.stdout
     code, found = await steps(poor, "--timeout", "5")
     assert code == 1
-    assert states(found) == WHOLE | {"presence": "failed", "relay credentials": "failed", "relay": "skipped"}
+    failed = {"presence": "failed", "relay credentials": "failed"}
+    assert states(found) == WHOLE | failed | {"relay": "skipped", "search over HTTPS": "skipped"}
     presence, credentials = found["presence"], found["relay credentials"]
     assert presence["expected"] == "a NOTIFY with the note that the other user published"
     assert "to SUBSCRIBE from UDP 127.0.0.1:" in presence["came"]
