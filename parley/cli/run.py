@@ -14,7 +14,7 @@ from parley.cli.errors import Exit, fail
 from parley.cli.session import Options, console, settings_of
 from parley.platform.addresses import is_wildcard
 from parley.platform.config import ConfigError, PlatformConfig, Settings, is_local
-from parley.platform.host import Process, service_classes
+from parley.platform.host import Process, service_names
 from parley.platform.running import EndedEarly
 from parley.platform.store.errors import StoreError
 
@@ -45,7 +45,7 @@ def for_a_first_try(environ: MutableMapping[str, str]) -> None:
 
 
 def _names(text: str) -> list[str]:
-    known = service_classes()
+    known = service_names()
     if not text:
         return [*DEFAULT_ORDER, *(name for name in known if name not in DEFAULT_ORDER)]
     names = [name.strip() for name in text.split(",") if name.strip()]

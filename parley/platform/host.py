@@ -1,7 +1,8 @@
 """One process: the platform, and the services that it was told to run.
 
-Services are found by entry points of the group ``parley.services``, so this module knows none of them. In one process they
-call each other without a socket; the same process also listens for gRPC when the configuration says so.
+Services are found by entry points of the group ``parley.services``, their sections of the configuration by
+``parley.sections``, so this module knows none of them, and a process loads the code of its own services alone. In one process
+they call each other without a socket; the same process also listens for gRPC when the configuration says so.
 """
 
 from __future__ import annotations
@@ -43,15 +44,20 @@ RUN_FILE: Final = "run.json"
 SOCKET: Final = "rpc.sock"
 
 
-def service_classes() -> dict[str, Any]:
-    """The installed services by name."""
-    return {point.name: point.load() for point in sorted(entry_points(group="parley.services"))}
+def service_names() -> list[str]:
+    """The installed services."""
+    return sorted(point.name for point in entry_points(group="parley.services"))
+
+
+def service_class(name: str) -> Any:
+    """An installed service, whose code is loaded now. Raises KeyError for an unknown one."""
+    return entry_points(group="parley.services")[name].load()
 
 
 def config_models() -> dict[str, type[Section]]:
-    """The sections of the configuration and their models."""
+    """The sections of the configuration and their models; no service is loaded for them."""
     models: dict[str, type[Section]] = {"platform": PlatformConfig}
-    models.update({name: service.config_model for name, service in service_classes().items()})
+    models.update({point.name: point.load() for point in sorted(entry_points(group="parley.sections"))})
     return models
 
 
@@ -178,7 +184,6 @@ class Process:
     def _make_services(self, platform: PlatformConfig, redis: RedisConfig, rpc: RpcHost) -> None:
         applications = ApplicationHost(rpc)
         key = self._master_key(platform)
-        classes = service_classes()
         for name in self.names:
             tracer = self._tracing.tracer(name)
             store = Store(redis, tracer=tracer)
@@ -188,7 +193,7 @@ class Process:
             context = ServiceContext(
                 self.settings, platform, self._clock, store, bus, rpc, applications, tracer, key, self._tasks
             )
-            self.services.append(classes[name](context))
+            self.services.append(service_class(name)(context))
         for service in self.services:
             service.register()
 

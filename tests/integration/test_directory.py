@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.valkey, pytest.mark.skipif(MISSING is not None, reason
 PEOPLE = 10_000
 SOME = 113
 """Of the command line: p8, p9, and those from p5...0."""
+ROWS = 6_000
+"""Of a CSV file."""
 GIVEN = ["Anna", "Bob", "Carla", "Dora", "Emil", "Frieda", "Gustav", "Hanna"]
 
 
@@ -154,6 +156,45 @@ async def test_ten_thousand_people_arrive_whoever_is_killed(site: Site, people: 
     await check(site)
     group = await site.json("groups", "members", (await site.json("search", "some", "--kind", "group"))[0]["id"])
     assert len(group) == 50
+
+
+async def test_a_file_is_imported_again_after_a_kill_without_duplicates(tmp_path: Path, people: OpenLdap) -> None:
+    """Of the address book, and then of the store: the command fails with a sentence, and the next one makes up for it."""
+    site = Site(tmp_path, people, filter="(uid=nobody)", full_interval=3600)
+    rows = "".join(f"q{number}@example.test,Quinn {number},q{number}@mail.test\n" for number in range(ROWS))
+    file = tmp_path / "people.csv"
+    file.write_text(f"address,display name,mail\n{rows}")
+    try:
+        await site.start()
+        for kill in (site.book.kill, site.valkey.kill):
+            before = site.entries()
+
+            async def some(before: int = before) -> bool:
+                return site.entries() > before
+
+            importing = asyncio.create_task(site.book.parley("directory", "import", str(file)))
+            await eventually(some, timeout=60)
+            await asyncio.to_thread(kill)
+            failed = await importing
+            assert failed.returncode not in (0, None)
+            assert "Traceback" not in failed.stderr
+            assert failed.stderr.strip()
+            if kill == site.book.kill:
+                site.book.launch()
+                await site.book.ready()
+            else:
+                await asyncio.to_thread(site.valkey.start)
+            assert 0 < site.entries() < ROWS
+        done = await site.book.parley("directory", "import", str(file))
+        assert done.returncode == 0, done.stderr
+        assert site.entries() == ROWS
+        async with store_of(site.valkey.url) as store:
+            directory = Directory(store, FakeClock())
+            addresses = {entry.address async for entry in directory.entries.export()}
+            assert addresses == {f"sip:q{number}@example.test" for number in range(ROWS)}
+            assert len(await directory.found("quinn", 10_000)) == ROWS
+    finally:
+        await site.stop()
 
 
 async def test_the_command_line(tmp_path: Path, people: OpenLdap) -> None:

@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from pydantic import ValidationError
 
 from parley.ntlm.md4 import md4, nt_hash
 from parley.platform.config import ConfigError, PlatformConfig, RpcConfig, RpcTls, Settings
-from parley.platform.host import config_models, load_settings
+from parley.platform.host import config_models, load_settings, service_class, service_names
 from parley.platform.keys import derive_key, load_or_create_master_key, parse_master_key
 from parley.platform.telemetry.logs import JsonFormatter
 from parley.platform.telemetry.redaction import redact
@@ -89,6 +91,20 @@ def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
 def test_files_that_are_no_configuration(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         settings(tmp_path, text)
+
+
+def test_every_service_has_its_section() -> None:
+    models = config_models()
+    assert {name: service_class(name).config_model for name in service_names()} | {"platform": PlatformConfig} == models
+
+
+def test_the_configuration_is_checked_without_the_code_of_services() -> None:
+    code = (
+        "import sys; from parley.platform.host import load_settings; load_settings(None, {})\n"
+        "print([name for name in sys.modules if name.startswith('services.') and name.endswith('.main')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
 
 
 def test_defaults_are_right() -> None:
