@@ -89,10 +89,11 @@ cluster-install: cluster-images cluster-up ## Install the chart into that cluste
 	tools/cluster/install.sh
 
 cluster-test: cluster-install ## Run the tests that need the cluster, then end it; KEEP=1 leaves it running
-	@$(BIN)/python -m pytest tests/cluster $(ARGS); status=$$?; \
+	@$(BIN)/python -m pytest tests/cluster -m "not soak" $(ARGS); status=$$?; \
 	if [ -z "$(KEEP)" ]; then tools/cluster/cluster.sh down; fi; exit $$status
 
 cluster-soak: cluster-install ## Upgrade under load, recovery and throughput, on the cluster: a quarter of an hour and more
+	$(BIN)/python -m pytest tests/cluster -m soak
 	$(BIN)/python -m bench cluster $(ARGS)
 
 cluster-down: ## End the local cluster
