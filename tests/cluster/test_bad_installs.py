@@ -140,7 +140,7 @@ def test_a_secret_that_is_missing(small: Installation) -> None:
     with broken(small, "--set=masterKey.existingSecret=nobody-made-it"):
 
         def told() -> bool:
-            events = small.space.kubectl_json("get", "events", "--field-selector=reason=FailedMount")["items"]
+            events = small.space.items("events", fieldSelector="reason=FailedMount")
             return any("nobody-made-it" in event["message"] for event in events)
 
         assert small.cluster.wait_for("the kubelet says which Secret is missing", told, timeout=60)

@@ -67,7 +67,7 @@ async def test_front_ends_are_added_under_load_as_the_autoscaler_sees_it(people:
         async with people.traffic(Load(calls=6, messages=15), refresh=1.0) as traffic:
 
             async def wants_more() -> bool:
-                scaler = await aside(parley.space.kubectl_json, "get", "hpa", "parley-frontend")
+                (scaler,) = await aside(parley.space.items, "horizontalpodautoscalers", "apis/autoscaling/v2")
                 seen = scaler["status"].get("currentMetrics") or []
                 return bool(seen) and scaler["status"].get("desiredReplicas", 0) > 2
 

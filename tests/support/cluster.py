@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
+from tests.support.kubernetes_reads import Reader, ReadError, reader_of
 from tests.support.programs import start, stop
 from tools.cluster.settings import ROOT, Settings
 
@@ -75,6 +77,20 @@ class Cluster:
     def kubectl_json(self, *arguments: str, timeout: float = 120) -> Any:
         """What ``kubectl ... --output=json`` told. Raises CommandError."""
         return json.loads(self.kubectl(*arguments, "--output=json", timeout=timeout))
+
+    def read(self, path: str, **query: str) -> str:
+        """The answer of the API server to a GET of a path of its API. Raises CommandError."""
+        whole = f"{path}?{urlencode(query)}" if query else path
+        if self._reader is None:
+            return self.kubectl("get", "--raw", whole)
+        try:
+            return self._reader.get(whole)
+        except (ReadError, OSError) as error:
+            raise CommandError(str(error)) from None
+
+    @cached_property
+    def _reader(self) -> Reader | None:
+        return reader_of(self.kubeconfig)
 
     def helm(self, *arguments: str | Path, timeout: float = 600) -> str:
         """What helm printed. Raises CommandError."""
@@ -170,6 +186,13 @@ class Namespace:
     def kubectl_json(self, *arguments: str, timeout: float = 120) -> Any:
         """What ``kubectl ... --output=json`` told. Raises CommandError."""
         return self.cluster.kubectl_json(f"--namespace={self.name}", *arguments, timeout=timeout)
+
+    def items(self, kind: str, group: str = "api/v1", **query: str) -> list[dict[str, Any]]:
+        """The objects of a kind, as "pods", or "deployments" of "apis/apps/v1". Raises CommandError."""
+        found: list[dict[str, Any]] = json.loads(self.cluster.read(f"/{group}/namespaces/{self.name}/{kind}", **query))[
+            "items"
+        ]
+        return found
 
     def apply(self, manifest: str) -> None:
         """Makes or changes what a manifest says. Raises CommandError."""

@@ -136,7 +136,7 @@ class Installation:
         selector = f"app.kubernetes.io/instance={self.release}"
         if component:
             selector += f",app.kubernetes.io/component={component}"
-        items = self.space.kubectl_json("get", "pods", f"--selector={selector}")["items"]
+        items = self.space.items("pods", labelSelector=selector)
         pods = [Pod.of(item) for item in items if item["status"]["phase"] in ("Pending", "Running")]
         return sorted((pod for pod in pods if not pod.ending), key=lambda pod: pod.name)
 
@@ -162,7 +162,7 @@ class Installation:
         """
 
         def look() -> bool:
-            items = self.space.kubectl_json("get", "deployments,statefulsets")["items"]
+            items = [item for kind in ("deployments", "statefulsets") for item in self.space.items(kind, "apis/apps/v1")]
             return bool(items) and all(
                 item["status"].get("readyReplicas", 0) == item["status"].get("replicas", 0) == item["spec"]["replicas"]
                 for item in items
@@ -268,7 +268,7 @@ class Installation:
     def metrics(self, pod: Pod) -> str:
         """What a pod says at /metrics, by way of the API server. Raises CommandError."""
         path = f"/api/v1/namespaces/{self.space.name}/pods/{pod.name}:9464/proxy/metrics"
-        return self.cluster.kubectl("get", "--raw", path)
+        return self.cluster.read(path)
 
     def metric(self, pod: Pod, name: str, **labels: str) -> float:
         """The sum of a metric of a pod over the series that have those labels."""
@@ -279,7 +279,7 @@ class Installation:
         by_name = {pod.name: pod.component for pod in self.pods()}
         used: dict[str, int] = {}
         for node in self.cluster.node_ips:
-            summary = json.loads(self.cluster.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
+            summary = json.loads(self.cluster.read(f"/api/v1/nodes/{node}/proxy/stats/summary"))
             for each in summary["pods"]:
                 reference = each["podRef"]
                 if reference["namespace"] == self.space.name and reference["name"] in by_name:
@@ -300,7 +300,7 @@ class Installation:
 
     def _jaeger(self, path: str) -> list[Any]:
         service = f"/api/v1/namespaces/{self.space.name}/services/{self.release}-jaeger:16686/proxy"
-        return json.loads(self.cluster.kubectl("get", "--raw", service + path)).get("data") or []
+        return json.loads(self.cluster.read(service + path)).get("data") or []
 
 
 def _service_of(port: str) -> str:
