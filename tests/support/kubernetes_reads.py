@@ -70,5 +70,5 @@ def _content(base: Path, where: dict[str, Any], name: str) -> bytes:
     if f"{name}-data" in where:
         return base64.b64decode(where[f"{name}-data"])
     if name in where:
-        return (base / where[name]).read_bytes()
+        return Path(base, str(where[name])).read_bytes()
     return b""
