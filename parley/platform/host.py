@@ -1,8 +1,8 @@
 """One process: the platform, and the services that it was told to run.
 
 Services are found by entry points of the group ``parley.services``, their sections of the configuration by
-``parley.sections``, so this module knows none of them, and a process loads the code of its own services alone. In one process
-they call each other without a socket; the same process also listens for gRPC when the configuration says so.
+``parley.sections``, so this module knows none of them, and a process loads the code of its own services alone. In one
+process they call each other without a socket; the same process also listens for gRPC when the configuration says so.
 """
 
 from __future__ import annotations

@@ -72,6 +72,8 @@ class Dispatcher:
         self._counts = {method: _MESSAGES.labels(method) for method in COUNTED_METHODS}
         self._other, self._responses = _MESSAGES.labels("other"), _MESSAGES.labels("response")
         self.draining = False
+        self.ending = False
+        """Connections close in a moment: no INVITE is begun, not even in a dialog, as its ACK would come too late."""
 
     def on_message(self, data: bytes, flow: Flow) -> None:
         """One message."""
@@ -102,7 +104,7 @@ class Dispatcher:
             else:
                 self._registration.handle(request, flow)
             return
-        if self.draining and method == "INVITE" and request.to_tag is None:
+        if self.draining and method == "INVITE" and (self.ending or request.to_tag is None):
             self._send_away(request, flow)
             return
         if method not in _ROUTED and self._is_for_server(request):

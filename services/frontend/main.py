@@ -66,6 +66,8 @@ logger = logging.getLogger(__name__)
 _SWEEP_S = 2.0
 _BACKENDS_S = 15.0
 _BACKENDS_PAUSE_S = 0.2
+_LAST_ANSWERS_S = 0.5
+"""At the end of a drain, before connections are closed: the time for answers and ACKs of what has begun."""
 _EDGE = "parley.sip.v1.Edge"
 
 
@@ -277,6 +279,7 @@ class FrontendService:
         return Deliveries(
             self.edge_uid, self._flows, self._local, self._addresses, Branches(self._loops), self._context.tracer,
             self.proxy.note_dialog_request, self.proxy.handle, lambda: self._dispatcher.draining,
+            lambda: self._dispatcher.ending,
         )  # fmt: skip
 
     async def drain(self, seconds: float) -> None:
@@ -287,6 +290,8 @@ class FrontendService:
         deadline = asyncio.get_running_loop().time() + min(seconds, self.config.drain_seconds)
         while len(self._calls) and asyncio.get_running_loop().time() < deadline - 1:
             await asyncio.sleep(0.1)
+        self._dispatcher.ending = True
+        await asyncio.sleep(min(_LAST_ANSWERS_S, max(0.0, deadline - asyncio.get_running_loop().time()) / 2))
         left = max(0.1, deadline - asyncio.get_running_loop().time())
         spread = min(left, len(self._flows) / 2000)
         for flow in self._flows:
@@ -295,7 +300,7 @@ class FrontendService:
 
     def cancel_drain(self) -> None:
         """Takes new work again; connections that were closed come back by themselves."""
-        self._dispatcher.draining = False
+        self._dispatcher.draining = self._dispatcher.ending = False
         self._ready = True
 
     def remaining(self) -> Mapping[str, int]:

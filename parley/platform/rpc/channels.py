@@ -22,6 +22,7 @@ OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),  # a machine that fails says no goodbye, also on a connection at rest
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.max_receive_message_length", 8 * 1024 * 1024),

@@ -37,11 +37,13 @@ class Deliveries:
     def __init__(
         self, edge_uid: str, flows: Flows, local: LocalBranches, addresses: Addresses, names: Branches, tracer: Tracer,
         on_raw: Callable[[Request], None], route: Route, is_draining: Callable[[], bool],
+        is_ending: Callable[[], bool],
     ) -> None:  # fmt: skip
         """``on_raw`` and requests in dialogs are shown to whoever keeps track of calls.
 
-        ``route`` takes requests that name no flow, as from a client.
+        ``route`` takes requests that name no flow, as from a client; ``is_ending``: whether flows close in a moment.
         """
+        self._is_ending = is_ending
         self._is_draining = is_draining
         self._route = route
         self._edge_uid = edge_uid
@@ -77,6 +79,9 @@ class Deliveries:
             return
         if isinstance(message, Response):
             flow.send(raw)
+            return
+        if message.method == "INVITE" and self._is_ending():  # its ACK would come too late
+            _fail(item.id, FLOW_GONE, send, draining=True)
             return
         self._on_request(message)
         if kind == "raw_message":
