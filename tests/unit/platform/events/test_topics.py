@@ -21,7 +21,7 @@ from parley.platform.events.topics import TOPICS, partitions_by_name
 
 ROOT = Path(__file__).parents[4]
 NAMES = {topic.name for topic in TOPICS}
-OTHERS = {"parley.platform", "parley.services", "parley.files"}
+OTHERS = {"parley.platform", "parley.services", "parley.sections", "parley.files"}
 """A package of scripts, the group of entry points, and an attribute of spans."""
 
 
