@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
@@ -16,6 +17,10 @@ from tests.support.jaeger import Jaeger, jaeger_missing
 from tests.support.kafka import Kafka, kafka_missing
 from tests.support.parley_server import PASSWORD, ParleyServer
 from tests.support.valkey import Valkey, ValkeyCluster, ValkeySentinel
+
+if "CI" not in os.environ:  # where it is set, Hypothesis does the same by itself: a busy machine is no failure
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
 
 LEFT_BY_AIOKAFKA = ("Unclosed AIOKafkaConnection", "unclosed transport", "unclosed <socket", "loop is closed")
 """It leaves connections of a broker that was ended to the garbage collector."""
