@@ -64,7 +64,8 @@ class Pod:
     @property
     def labels(self) -> Mapping[str, str]:
         """Its labels."""
-        return self.metadata["labels"]  # type: ignore[no-any-return]
+        labels: Mapping[str, str] = self.metadata["labels"]
+        return labels
 
     @property
     def containers(self) -> Sequence[Mapping[str, Any]]:

@@ -49,7 +49,10 @@ def test_notes_say_where_to_administer() -> None:
 
 def test_both_versions_of_helm_make_the_same(values: str) -> None:
     third, fourth = rendered(values, 3), rendered(values, 4)
-    key = lambda item: (item["kind"], item["metadata"]["name"])  # noqa: E731
+
+    def key(item: dict[str, Any]) -> tuple[str, str]:
+        return item["kind"], item["metadata"]["name"]
+
     assert sorted(third.objects, key=key) == sorted(fourth.objects, key=key)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 
@@ -13,7 +15,7 @@ SECONDS_TO_CLOSE = 10
 """What a process may need after its drain."""
 
 
-def _container(pod: Pod, name: str = "parley") -> dict[str, object]:
+def _container(pod: Pod, name: str = "parley") -> dict[str, Any]:
     return next(dict(container) for container in pod.spec["containers"] if container["name"] == name)
 
 
@@ -103,7 +105,7 @@ def test_processes_are_asked_for_their_health_by_name(release: Rendered) -> None
 def test_a_pod_is_given_time_to_drain(release: Rendered) -> None:
     for pod in release.processes.values():
         container = _container(pod)
-        pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]  # type: ignore[index]
+        pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
         drain = yaml.safe_load(release.configuration(pod))["platform"]["drain_seconds"]
         assert pause >= 1
         assert pod.spec["terminationGracePeriodSeconds"] >= pause + drain + SECONDS_TO_CLOSE, pod.name
@@ -171,7 +173,7 @@ def test_every_process_says_who_it_is_in_traces(release: Rendered, values: str) 
 def test_front_ends_are_known_by_the_uid_of_their_pod(release: Rendered) -> None:
     for pod in release.processes.values():
         container = _container(pod)
-        variables = {item["name"]: item for item in container["env"]}  # type: ignore[attr-defined]
+        variables = {item["name"]: item for item in container["env"]}
         assert ("PARLEY_EDGE_UID" in variables) is ("frontend" in pod.services)
         if "frontend" in pod.services:
             assert variables["PARLEY_EDGE_UID"]["value"] == "$(POD_UID)"
@@ -210,7 +212,7 @@ def test_what_may_be_away_agrees_with_how_many_there_are(release: Rendered) -> N
             assert down["stabilizationWindowSeconds"] >= 300
             assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 300}]
             cpu = [metric for metric in scaler["metrics"] if metric["type"] == "Resource"]
-            assert not cpu or "cpu" in _container(pod)["resources"]["requests"]  # type: ignore[index]
+            assert not cpu or "cpu" in _container(pod)["resources"]["requests"]
     assert set(scalers) <= {pod.owner["metadata"]["name"] for pod in release.processes.values()}
 
 

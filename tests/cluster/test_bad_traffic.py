@@ -22,7 +22,7 @@ BEGINNINGS = {
     ("turn-tcp", "avedge"): b"\x00\x03\x00",
 }
 """What a connection begins with, and then nothing more, by port and the service that has it."""
-PATIENCE = 5.0
+PATIENCE = 3.0
 """Seconds in which an undisturbed person is served, with both cores of the machine busy."""
 SECONDS = 6.0
 

@@ -38,8 +38,11 @@ class LocalServices:
 
     def handler(self, service: str, path: str) -> Any | None:
         """The serving method; None when the service is not here."""
-        servicer = self._servicers.get(service)
-        return None if servicer is None else getattr(servicer, path.rpartition("/")[2])
+        return self._method(service, path) if service in self._servicers else None
+
+    def _method(self, service: str, path: str) -> Any:
+        """The serving method of a service that is here."""
+        return getattr(self._servicers[service], path.rpartition("/")[2])
 
     async def call(self, service: str, path: str, request: Any, timeout: float) -> Any:
         """A call to a service that is here and gives one answer; ``timeout`` in seconds. Raises RpcError.
@@ -47,7 +50,7 @@ class LocalServices:
         ``request``: one, or an asynchronous iterator of them.
         """
         served = serve_unary(
-            self.handler(service, path),  # type: ignore[arg-type]  # the caller has looked
+            self._method(service, path),
             request,
             None,
             method=path,
@@ -63,7 +66,7 @@ class LocalServices:
     async def stream(self, service: str, path: str, request: Any, timeout: float) -> AsyncGenerator[Any, None]:
         """A call to a service that is here and answers with a stream; ``timeout`` in seconds, for all. Raises RpcError."""
         served = serve_stream(
-            self.handler(service, path),  # type: ignore[arg-type]  # the caller has looked
+            self._method(service, path),
             request,
             None,
             method=path,
