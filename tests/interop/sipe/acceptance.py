@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +32,10 @@ PROMPT = 10
 
 CALL = 30
 """Seconds for setting up a call with ICE, and then a second of sound."""
+
+
+AVAILABILITIES = {"available": 3500, "busy": 6500, "do-not-disturb": 9500, "away": 15500}
+"""What the client publishes for the statuses that a user chooses, as its messages have them."""
 
 
 class Bench:
@@ -90,16 +95,22 @@ def befriend(watcher: Client, other: Client) -> None:
 
 
 def change_status(client: Client, status: str, **members: Any) -> None:
-    """Returns when the client has been told of its own new status: it compares the next one with what it was told last."""
+    """Returns when the client has been notified of its own new status.
+
+    It compares the next one with what it was told last, and takes what it is told for what its user wants: a status that is
+    chosen between the answer to a publication and the notification after it is lost.
+    """
     assert client.log is not None
     before = client.log.stat().st_size
     client.command("set_status", status=status, **members)
+    chosen = re.compile(rb'xsi:type="userState"[^>]*><availability>%d<' % AVAILABILITIES[status])
 
     def told() -> bool:
         assert client.log is not None
         with client.log.open("rb") as log:
             log.seek(before)
-            return b"sipe_ocs2007_process_roaming_self: sipe_private->our_publications size" in log.read()
+            notifications = log.read().split(b"\nBENOTIFY ")[1:]
+        return any(chosen.search(each) and b"sipe_private->our_publications size" in each for each in notifications)
 
     client.eventually(f"its own status {status}", told, PROMPT)
 
