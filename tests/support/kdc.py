@@ -37,6 +37,7 @@ class Kdc:
         self.folder = folder
         self.realm = realm
         self.config = folder / "krb5.conf"
+        self.log = folder / "kdc.log"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._caches = 0
@@ -54,13 +55,14 @@ class Kdc:
             f"[realms]\n {self.realm} = {{\n  database_name = {self.folder}/principal\n"
             f"  key_stash_file = {self.folder}/stash\n"
             "  supported_enctypes = aes256-cts-hmac-sha1-96:normal arcfour-hmac:normal\n }\n"
+            f"[logging]\n kdc = FILE:{self.log}\n"
         )
         self._run("kdb5_util", "-r", self.realm, "create", "-s", "-P", "master of the test")
         for user in ("alice", "bob", "mallory"):
             self.admin(f"addprinc -pw {PASSWORD} {user}")
         for service in (SERVICE, "sip/other.example.test"):
             self.admin(f"addprinc -randkey {service}")
-        with (self.folder / "kdc.log").open("wb") as log:
+        with self.log.open("ab") as log:
             self._process = start(
                 [self._program("krb5kdc"), "-n", "-r", self.realm, "-P", str(self.folder / "pid")],
                 log, env=self.environment,
@@ -73,7 +75,7 @@ class Kdc:
             except OSError:
                 if time.monotonic() > deadline or self._process.poll() is not None:
                     self.__exit__()
-                    raise AssertionError((self.folder / "kdc.log").read_text()) from None
+                    raise AssertionError(self.log.read_text()) from None
                 time.sleep(0.05)
 
     def __exit__(self, *_: object) -> None:
@@ -124,22 +126,23 @@ class Kdc:
     def initiator(self, user: str, monkeypatch: pytest.MonkeyPatch, *options: str, mutual: bool = False) -> Initiator:
         """Somebody with tickets of a user. ``options``: of kinit. Points this process at our configuration."""
         monkeypatch.setenv("KRB5_CONFIG", str(self.config))
-        return Initiator(self.tickets(user, *options), mutual=mutual)
+        return Initiator(self, self.tickets(user, *options), mutual=mutual)
 
 
 class Initiator:
     """A client's side of Kerberos: tickets, and a context once it has a token made."""
 
-    def __init__(self, cache: Path, *, mutual: bool = False) -> None:
+    def __init__(self, kdc: Kdc, cache: Path, *, mutual: bool = False) -> None:
         import gssapi
 
+        self._kdc = kdc
         self._gssapi = gssapi
         self._cache = cache
         self._mutual = mutual
         self._context: Any = None
 
     def token(self, target: str) -> bytes:
-        """The token for a service, as "sip/ocs.example.test"; a new context."""
+        """The token for a service, as "sip/ocs.example.test"; a new context. AssertionError with what the KDC says."""
         gssapi = self._gssapi
         flags = [gssapi.RequirementFlag.integrity]
         if self._mutual:
@@ -149,7 +152,10 @@ class Initiator:
             mech=gssapi.MechType.kerberos,
             creds=gssapi.Credentials(usage="initiate", store={"ccache": f"FILE:{self._cache}"}),
         )  # fmt: skip
-        token: bytes = self._context.step()
+        try:
+            token: bytes = self._context.step()
+        except gssapi.exceptions.GSSError as error:
+            raise AssertionError(f"{error}\n{self._kdc.log.read_text()[-2000:]}") from error
         return token
 
     def take(self, reply: bytes) -> None:
