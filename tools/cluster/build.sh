@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the cluster's programs into the cache, each only when it is not there as its sources say; prints their folder.
 # From nothing about 15 minutes on two cores (Kubernetes itself 10, metrics-server 4); needs Go and a C compiler.
-#   kube            etcd, apiserver, controller-manager, scheduler, kubelet, kube-proxy, kubectl, by the name it is called by
-#   coredns, metrics-server, helm, pause (process 1 of a pod), probe (for the tests of the cluster)
+#   kube            etcd, apiserver, controller-manager, scheduler, kubelet, kube-proxy, by the name it is called by
+#   kubectl, coredns, metrics-server, helm, pause (process 1 of a pod), probe (for the tests of the cluster)
 # The versions are those of node/go.mod and node/go.sum, which belong together: they are not to be tidied.
 set -euo pipefail
 METRICS_SERVER=v0.9.0
@@ -57,11 +57,12 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
   flags+=" -X $package.gitTreeState=clean -X $package.gitCommit=local -X $package.buildDate=2026-01-01T00:00:00Z"
 done
 build kube "node/go.mod node/go.sum node/cmd/kube/main.go" go_program kube "$flags"
+build kubectl "node/go.mod node/go.sum node/cmd/kubectl/main.go" go_program kubectl "$flags"
 build coredns "node/go.mod node/go.sum node/cmd/coredns/main.go" go_program coredns "-s -w"
 build probe "node/cmd/probe/main.go" go_program probe "-s -w"
 build pause "node/pause.c" pause
 build metrics-server "" metrics_server $METRICS_SERVER
-for name in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do
+for name in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy; do
   ln -sfn kube "$BIN/$name"
 done
 ln -sfn "$("$HERE/../install-helm.sh" helm3)" "$BIN/helm"
