@@ -317,6 +317,23 @@ async def test_scim_sets_no_password_of_an_administrator(curl: Curl) -> None:
     assert (changed.status, changed.json["title"]) == (200, "CTO")
 
 
+async def test_scim_sets_no_password_by_a_login_name(curl: Curl) -> None:
+    login = "alice@corp.local"  # of a domain that is not served
+    path = f"{API}/users/alice@{DOMAIN}"
+    before = (await curl(path, *ALICE)).json["login_names"]
+    assert (await curl(path, *ALICE, method="PATCH", body={"login_names": [*before, login]})).status == 200
+    try:
+        for user in ("alice@corp.local", "Alice@Corp.Local"):
+            refused = await curl(USERS, *SCIM, body={"userName": user, "password": "Stolen-22"})
+            assert (refused.status, refused.json["scimType"]) == (400, "invalidValue")
+            assert (await curl(f"{API}/me", "--user", "alice:Stolen-22")).status == 401
+        assert (await curl(f"{API}/me", "--user", f"{login}:Secret-1")).status == 200
+        found = await curl(USERS, *SCIM, "--get", "--data-urlencode", f'filter=userName eq "{login}"', method="GET")
+        assert found.json["totalResults"] == 0
+    finally:
+        await curl(path, *ALICE, method="PATCH", body={"login_names": before})
+
+
 async def test_scim_leaves_nothing_of_a_user_whose_password_is_refused(curl: Curl) -> None:
     body = {"userName": f"weak@{DOMAIN}", "password": "short"}
     refused = await curl(USERS, *SCIM, body=body)

@@ -19,7 +19,7 @@ from parley.addressbook.entries import normal_address
 from parley.addressbook.errors import EntryError
 from parley.platform.rpc.errors import RpcError
 from parley.proto.addressbook.v1 import directory_pb2 as pb
-from parley.proto.addressbook.v1.addressbook_pb2 import SetPasswordRequest
+from parley.proto.addressbook.v1.addressbook_pb2 import GetUserRequest, SetPasswordRequest
 from services.web.api.conversions import id_of
 from services.web.errors import HttpError
 from services.web.failures import SCIM_JSON
@@ -178,6 +178,10 @@ class ScimRoutes:
         """Of a new user whose password is refused nothing is left, so that it can be made again. Raises HttpError."""
         wanted = SetPasswordRequest(address=kept.address, password=password)
         try:
+            # An address that is nobody's may still be a login name of somebody else, whose password it is not.
+            found = await self._addressbook.GetUser(GetUserRequest(address=kept.address), timeout=self._timeout_s)
+            if found.user.address != kept.address:
+                raise RpcError(StatusCode.INVALID_ARGUMENT, "nobody signs in with this address")
             await self._addressbook.SetPassword(wanted, timeout=self._timeout_s)
         except RpcError as error:
             if is_new:
