@@ -69,10 +69,10 @@ class Expansion:
 
     def give_matches(self, group: UUID, matches: Iterable[Entry]) -> None:
         """The entries that fit the rule of a dynamic group; more than the limit need not be told."""
-        self.rules.pop(group)
-        if self.result is None:
-            self._take([entry for entry in matches if entry.id != self._root])
-            self._go_on()
+        if self.rules.pop(group, None) is None:  # what came before it has ended the expansion
+            return
+        self._take([entry for entry in matches if entry.id != self._root])
+        self._go_on()
 
     def _open_root(self, root: Entry | None) -> None:
         self._level = 1
@@ -150,7 +150,8 @@ def expand(
     """Expands a group of a directory that is at hand; see `Expansion`."""
     expansion = Expansion(group, nested=nested, limit=limit, reveal=reveal)
     while expansion.result is None:
-        for id, rule in list(expansion.rules.items()):
+        while expansion.rules:
+            id, rule = next(iter(expansion.rules.items()))
             expansion.give_matches(id, matches(rule))
         if expansion.wanted:
             expansion.give({id: lookup(id) for id in expansion.wanted})

@@ -105,6 +105,19 @@ def test_dynamic_groups() -> None:
     assert directory.expand(103, limit=4).result is ExpansionResult.TOO_LARGE
 
 
+def test_dynamic_groups_after_one_that_is_too_large() -> None:
+    directory = Directory(
+        group(100, 101, 102), group(101, rule='displayName startswith "U"'), group(102, rule='displayName = "U1"')
+    )
+    assert directory.expand(100, limit=4).result is ExpansionResult.TOO_LARGE
+    expansion = Expansion(UUID(int=100), nested=True, limit=4)
+    while not expansion.rules:
+        expansion.give({id: directory.entries.get(id) for id in expansion.wanted})
+    for id in list(expansion.rules):
+        expansion.give_matches(id, PEOPLE)
+    assert expansion.result == directory.expand(100, limit=4)
+
+
 def test_groups_that_are_nested_too_deeply() -> None:
     def chain(length: int) -> Directory:
         return Directory(*(group(100 + n, 101 + n) for n in range(length)), group(100 + length, 1))
