@@ -1,8 +1,8 @@
 """Who is in a group: directly, as clients are shown it, or in all, through nested groups (web-services sheet, section 3).
 
 Nothing here waits: an `Expansion` says which entries it wants next and is given them, so that whoever has the store can ask
-for many at once. A group that is larger than the limit is an error, not a part of it. Nested groups that hide their members
-are shown as members and not looked into, unless whoever asks may see all.
+for many at once, but not for more than end it. A group that is larger than the limit is an error, not a part of it. Nested
+groups that hide their members are shown as members and not looked into, unless whoever asks may see all.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ LARGEST_SIZE: Final = 1_000
 """Of what clients are shown; who expands for its own use sets its own limit."""
 MAX_DEPTH: Final = 32
 MAX_GROUPS: Final = 10_000
+MAX_SEEN: Final = 200_000
+"""Entries that are looked at: also those that are no members, as they are gone or not shown."""
+MAX_WANTED: Final = 500
+"""Entries that are wanted at once, so that the limit ends an expansion before all members of a large group are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,12 @@ class Expansion:
         self._members: dict[UUID, Entry] = {}
         self._opened: set[UUID] = set()
         self._level = 0
+        self._waiting: list[UUID] = []
+        """What else of this level is going to be wanted."""
+        self._below: list[UUID] = []
+        """The same of the next level."""
         self.wanted: set[UUID] = {group}
-        """Entries that are wanted."""
+        """Entries that are wanted, `MAX_WANTED` at most."""
         self.rules: dict[UUID, Rule] = {}
         """Dynamic groups whose matches are wanted, by the UUID of the group."""
         self.result: Expanded | None = None
@@ -104,8 +112,11 @@ class Expansion:
         if not self._nested and len(membership.members) > self._limit:
             self._end_too_large()
             return
-        self.wanted.update(id for id in membership.members if id not in self._seen)
-        self._seen |= self.wanted
+        new = [id for id in membership.members if id not in self._seen]
+        self._seen.update(new)
+        self._below += new
+        if len(self._seen) > MAX_SEEN:
+            self._end(ExpansionResult.TOO_LARGE, f"more than {MAX_SEEN} entries are nested in it")
 
     def _take(self, entries: Collection[Entry]) -> None:
         """Members that were found."""
@@ -121,24 +132,29 @@ class Expansion:
                 self._end_too_large()
 
     def _go_on(self) -> None:
-        if self.result is not None:
+        if self.result is not None or self.wanted:
             return
-        if self.wanted:
+        if not self._waiting and not self.rules:
+            if not self._below:
+                members = sorted(self._members.values(), key=lambda entry: (entry.name.casefold(), entry.id))
+                self._end(ExpansionResult.OK, "", members)
+                return
             self._level += 1
             # Groups that lead to nobody are no members: the limit alone would let them be nested without end.
             if self._level > MAX_DEPTH:
                 self._end(ExpansionResult.TOO_LARGE, f"groups are nested more than {MAX_DEPTH} deep")
-        elif not self.rules:
-            members = sorted(self._members.values(), key=lambda entry: (entry.name.casefold(), entry.id))
-            self._end(ExpansionResult.OK, "", members)
+                return
+            self._waiting, self._below = self._below, []
+        self.wanted.update(self._waiting[-MAX_WANTED:])
+        del self._waiting[-MAX_WANTED:]
 
     def _end_too_large(self) -> None:
         self._end(ExpansionResult.TOO_LARGE, f"the group has more than {self._limit} members")
 
     def _end(self, result: ExpansionResult, problem: str, members: Collection[Entry] = ()) -> None:
         self.result = Expanded(result, tuple(members), problem)
-        self.wanted.clear()
-        self.rules.clear()
+        for left in (self.wanted, self.rules, self._waiting, self._below):
+            left.clear()
 
 
 Matches = Callable[[Rule], Iterable[Entry]]

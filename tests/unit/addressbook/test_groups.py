@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from parley.addressbook.dlx import ExpansionResult
 from parley.addressbook.entries import Entry, Kind, Membership
 from parley.addressbook.group_rules import Rule
-from parley.addressbook.groups import MAX_DEPTH, Expanded, Expansion, expand, resolved
+from parley.addressbook.groups import MAX_DEPTH, MAX_WANTED, Expanded, Expansion, expand, resolved
 from tests.unit.addressbook.made_up import user
 
 
@@ -135,6 +135,39 @@ def test_entries_are_asked_for_level_by_level() -> None:
         asked.append(sorted(id.int for id in expansion.wanted))
         expansion.give({id: directory.entries.get(id) for id in expansion.wanted})
     assert asked == [[100], [1, 101, 102], [2, 3, 103], [4]]
+
+
+def asked_for(directory: Directory, limit: int) -> tuple[list[int], Expanded]:
+    """How many entries were wanted each time, and what came of it."""
+    expansion = Expansion(UUID(int=100), nested=True, limit=limit)
+    asked = []
+    while expansion.result is None:
+        asked.append(len(expansion.wanted))
+        expansion.give({id: directory.entries.get(id) for id in expansion.wanted})
+    return asked, expansion.result
+
+
+def test_a_large_group_is_not_read_to_its_end() -> None:
+    people = [user(number, f"U{number}") for number in range(1_000, 3_600)]
+    directory = Directory(group(100, *range(1_000, 3_600), 101), group(101, 1), people=[*PEOPLE, *people])
+    asked, found = asked_for(directory, 700)
+    assert (asked, found.result) == ([1, MAX_WANTED, MAX_WANTED], ExpansionResult.TOO_LARGE)
+    asked, found = asked_for(directory, 3_000)
+    assert (asked, len(found.members)) == ([1, *[MAX_WANTED] * 5, 101, 1], 2_601)
+
+
+def test_what_is_looked_at_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parley.addressbook.groups.MAX_SEEN", 1_000)
+    gone = [group(101 + n, *range(1_000 + 300 * n, 1_300 + 300 * n)) for n in range(4)]
+    assert Directory(group(100, 101, 102, 103), *gone).members(100) == []
+    found = Directory(group(100, 101, 102, 103, 104), *gone).expand(100)
+    assert found == Expanded(ExpansionResult.TOO_LARGE, (), "more than 1000 entries are nested in it")
+
+
+def test_many_dynamic_groups_are_not_deeper_than_one() -> None:
+    dynamic = [group(200 + n, rule='displayName = "U1"') for n in range(MAX_DEPTH + 8)]
+    directory = Directory(group(100, 101, *(entry.id.int for entry in dynamic)), group(101, 2), *dynamic)
+    assert directory.members(100) == ["U1", "U2"]
 
 
 GRAPHS = st.dictionaries(st.integers(100, 106), st.lists(st.integers(1, 5) | st.integers(100, 107), max_size=4), max_size=7)
