@@ -109,7 +109,10 @@ async def _until_drained(options: Options, stub: Any, state: pb.ProcessState) ->
             state = (await stub.Status(pb.StatusRequest())).state
         except RpcError as error:
             if error.code is StatusCode.UNAVAILABLE:
-                console.print("Parley has ended")
+                if options.as_json:
+                    show_json({"phase": "PHASE_ENDED"})
+                else:
+                    console.print("Parley has ended")
                 raise typer.Exit(0) from None
             raise
     return state

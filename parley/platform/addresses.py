@@ -1,8 +1,8 @@
-"""Addresses to listen on."""
+"""Addresses to listen on, and those that others are told."""
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 
 def is_wildcard(host: str) -> bool:
@@ -11,3 +11,12 @@ def is_wildcard(host: str) -> bool:
         return not host or ip_address(host).is_unspecified
     except ValueError:
         return False
+
+
+def with_brackets(address: str) -> str:
+    """``host:port`` with brackets around a host that is an IPv6 address, as who joins the two may not know which it is."""
+    host, colon, port = address.rpartition(":")
+    try:
+        return f"[{IPv6Address(host)}]{colon}{port}"
+    except ValueError:
+        return address

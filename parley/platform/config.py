@@ -12,10 +12,12 @@ import json
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from parley.platform.addresses import with_brackets
 
 SHORT_NAMES: Final[dict[str, tuple[str, str]]] = {
     "PARLEY_BIND": ("platform", "bind"),
@@ -70,7 +72,11 @@ class RpcConfig(Section):
     """Calls between services."""
 
     listen: list[str] = Field(default=[], description="Addresses to serve gRPC on: host:port or unix:/path")
-    advertise: str = Field(default="", description="Address at which other processes reach the first of `listen`")
+    advertise: Annotated[str, AfterValidator(with_brackets)] = Field(
+        default="",
+        description="Address at which other processes reach the first of `listen`, host:port; brackets around an address "
+        "of IPv6 may be left out",
+    )
     targets: dict[str, str] = Field(
         default={}, description="Where other services are, by name: registrar: dns:///parley-registrar:9090"
     )

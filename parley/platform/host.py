@@ -111,6 +111,7 @@ class Process:
         self._metrics: MetricsServer | None = None
         self._health_server: HealthServer | None = None
         self._socket: ProcessSocket | None = None
+        self._waiting: Waiting | None = None
         self._told = False
         self._stores: list[Store] = []
         self._buses: list[EventBus] = []
@@ -137,7 +138,7 @@ class Process:
         self._make_services(platform, redis, self._rpc)
         gate = Store(redis)  # without a tracer: what is asked before the start belongs to no service
         self._stores.append(gate)
-        waiting = Waiting({Need.STORE: Schema(gate).check, Need.EVENTS: self._buses[0].check}, self._clock)
+        waiting = self._waiting = Waiting({Need.STORE: Schema(gate).check, Need.EVENTS: self._buses[0].check}, self._clock)
         self._socket = ProcessSocket(self._data, ProcessSurface(self._runner, self.services, waiting))
         await self._socket.start()
         await self._rpc.start()
@@ -220,7 +221,8 @@ class Process:
     async def _report_health(self) -> None:
         """Keeps the gRPC health service in step."""
         while True:
-            await self._health.set(ready=self.ready, started=self._runner.started_once)
+            is_waiting = self._waiting is not None and bool(self._waiting.reasons)
+            await self._health.set(ready=self.ready, started=self._runner.started_once or is_waiting)
             await asyncio.sleep(0.25)
 
     def _write_run_file(self) -> None:
@@ -253,8 +255,7 @@ class Process:
         await self._runner.stop()
         if self._socket is not None:
             await self._socket.stop()
-        for bus in self._buses:
-            await bus.stop()
+        await asyncio.gather(*(bus.stop() for bus in self._buses))
         if self._rpc is not None:
             await self._rpc.stop()
         for store in self._stores:

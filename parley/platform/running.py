@@ -95,9 +95,7 @@ class Runner:
             for future in (task, *ends):
                 future.cancel()
             await asyncio.gather(task, *ends, return_exceptions=True)
-        if self._tasks.failed.is_set():
-            logger.error("ending, as a background task failed")
-        raise EndedEarly(1 if self._tasks.failed.is_set() else 0)
+        raise EndedEarly(1 if self._has_failed() else 0)
 
     async def start(self, waiting: Waiting) -> None:
         """Starts the services in order; those that lack something come after the others, once it is there.
@@ -178,16 +176,24 @@ class Runner:
         """Waits for the end; the exit code: 0 after a drain, 1 after a failed task."""
         while True:
             await self._first(self._terminate, self._tasks.failed)
-            if self._tasks.failed.is_set():
-                logger.error("ending, as a background task failed")
+            if self._has_failed():
                 return 1
+            if not self._terminate.is_set():
+                continue  # taken back before we came to look
             self.drain()
             task = self._drain_task
             if task is None:
                 return 0  # nothing was started, so nothing drains
-            await self._first(task, self._now)
+            await self._first(task, self._now, self._tasks.failed)
+            if self._has_failed():
+                return 1
             if self._now.is_set() or (self._terminate.is_set() and task is self._drain_task and task.done()):
                 return 0
+
+    def _has_failed(self) -> bool:
+        if self._tasks.failed.is_set():
+            logger.error("ending, as a background task failed")
+        return self._tasks.failed.is_set()
 
     async def _first(self, *things: asyncio.Event | asyncio.Task[None]) -> None:
         """Returns when an event is set, or a task is done or cancelled."""

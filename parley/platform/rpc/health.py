@@ -1,8 +1,8 @@
 """The standard health service (grpc.health.v1) of a process, with three names.
 
-``startup`` is that all services have started once; ``liveness`` that the event loop answers; ``readiness``, also asked as
-"", that listeners are open and nothing drains. A missing Redis or Kafka is in none of them, but for this: services that need
-one start when it is there.
+``startup`` is that all services have started once, or wait for Redis or Kafka, however long: to start the process anew would
+not bring them. ``liveness`` is that the event loop answers; ``readiness``, also asked as "", that listeners are open and
+nothing drains. A missing Redis or Kafka is in none of them, but for this: services that need one start when it is there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Health:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     async def set(self, *, ready: bool, started: bool = False) -> None:
-        """Changes it; who watches is told. Once it has started it has, whatever comes."""
+        """Changes it; who watches is told. ``started``: as ``startup`` has it; once it was it is, whatever comes."""
         self._started |= started
         states = {STARTUP: self._started, LIVENESS: True, READINESS: ready, "": ready}
         response = health_pb2.HealthCheckResponse

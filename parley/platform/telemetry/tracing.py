@@ -8,6 +8,7 @@ headers and the SIP header ``Traceparent``. With no OTLP endpoint configured eve
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -181,6 +182,7 @@ class Tracing:
             from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
             exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https"), timeout=5)
+        self._exporter = exporter
         if exporter is not None:
             self._processor = BatchSpanProcessor(exporter, schedule_delay_millis=500, max_queue_size=16_384)
 
@@ -205,8 +207,16 @@ class Tracing:
         if self._processor is not None:
             self._processor.force_flush(int(timeout_s * 1000))
 
-    def stop(self) -> None:
-        """Sends what is waiting and ends the exporter's thread."""
-        if self._processor is not None:
-            self._processor.shutdown()
-            self._processor = None
+    def stop(self, timeout_s: float = 4.0) -> None:
+        """Sends what is waiting and ends the exporter's thread; blocks about that long at most, and drops what is left."""
+        processor, self._processor = self._processor, None
+        if processor is None or self._exporter is None:
+            return
+        # The processor itself would try each batch that waits, however many, for the timeout of one.
+        give_up = threading.Timer(timeout_s, self._exporter.shutdown)
+        give_up.daemon = True
+        give_up.start()
+        try:
+            processor.shutdown()
+        finally:
+            give_up.cancel()

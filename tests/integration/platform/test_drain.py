@@ -113,6 +113,7 @@ async def test_drain_that_is_called_off_and_sigterm_in_another(cluster: ParleyCl
     assert (await alice.register()).status == 200
     assert (await node.parley("drain")).returncode == 0
     waiting = asyncio.create_task(node.parley("drain", "--wait"))
+    scripted = asyncio.create_task(node.parley("--json", "drain", "--wait"))
     node.signal(signal.SIGTERM)
 
     async def told() -> bool:
@@ -127,6 +128,7 @@ async def test_drain_that_is_called_off_and_sigterm_in_another(cluster: ParleyCl
 
     await eventually(ended, timeout=20, what="it ends with the drain")
     assert (await waiting).returncode == 0
+    assert json.loads((await scripted).stdout)["phase"] in ("PHASE_DRAINED", "PHASE_ENDED")
     gone = await node.parley("drain")
     assert gone.returncode == 4
     assert "no running Parley was found" in gone.stderr

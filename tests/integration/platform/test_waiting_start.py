@@ -87,9 +87,12 @@ async def test_registrar_waits_for_redis_and_goes_on_by_itself(tmp_path: Path) -
     server = Valkey(tmp_path / "valkey", port=port)
     try:
         await started.says("the start waits: Redis at ")
-        assert await started.probes() == {
-            "startup": "NOT_SERVING", "liveness": "SERVING", "readiness": "NOT_SERVING", "": "NOT_SERVING"
-        }  # fmt: skip
+        waits = {"startup": "SERVING", "liveness": "SERVING", "readiness": "NOT_SERVING", "": "NOT_SERVING"}
+
+        async def told() -> bool:
+            return await started.probes() == waits
+
+        await eventually(told, what="who starts processes anew is told that this one waits")
         assert (await started.page("livez"), await started.page("readyz")) == (200, 503)
         assert not (started.node.folder / "run.json").exists()
         shown = await started.node.parley("drain")

@@ -202,6 +202,19 @@ async def test_signal_right_after_a_cancelled_drain_begins_another(life: Life) -
     assert await life.exit_code() == 0
 
 
+async def test_sigterm_that_is_taken_back_at_once_leaves_it_as_it_was(life: Life) -> None:
+    await life.start()
+    life.runner.terminate()
+    life.runner.undrain()
+    await turns()
+    assert life.runs
+    assert (life.runner.phase, life.runner.ready, life.runner.ending) == (Phase.RUNNING, True, False)
+    assert "drain first" not in life.log
+    life.runner.terminate()
+    life.runner.terminate()
+    assert await life.exit_code() == 0
+
+
 async def test_drain_does_not_end_the_process_and_undrain_makes_it_ready(life: Life) -> None:
     await life.start()
     life.runner.drain()
@@ -268,6 +281,19 @@ async def test_task_that_fails_ends_a_process_that_drains(life: Life) -> None:
 
     life.tasks.spawn("vital", fail())
     assert await life.exit_code() == 1
+
+
+async def test_task_that_fails_after_a_sigterm_ends_the_process_at_once(life: Life) -> None:
+    await life.start()
+    life.runner.terminate()
+    await turns()
+
+    async def fail() -> None:
+        raise OSError("broken")
+
+    life.tasks.spawn("vital", fail())
+    assert await life.exit_code() == 1
+    assert "drained first" not in life.log
 
 
 async def test_drain_of_one_service_that_fails_does_not_end_the_other(life: Life, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -153,3 +155,30 @@ def test_off() -> None:
     assert (span.traceparent, span.trace_id, span.span_id) == ("", "", "")
     tracing.flush()
     tracing.stop()
+
+
+class Unheard(SpanExporter):
+    """An exporter whose collector never answers."""
+
+    def __init__(self) -> None:
+        self._given_up = threading.Event()
+        self.heard: list[bool] = []
+        """Of each batch: whether we were told to give up while it was sent."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.heard.append(self._given_up.wait(10))
+        return SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        self._given_up.set()
+
+
+def test_end_does_not_wait_for_a_collector_that_never_answers() -> None:
+    unheard = Unheard()
+    tracing = Tracing(None, exporter=unheard)
+    tracer = tracing.tracer("x")
+    for _ in range(2_000):
+        tracer.start("unheard").end()
+    tracing.stop(0.01)
+    assert unheard.heard
+    assert all(unheard.heard)
