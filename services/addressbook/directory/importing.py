@@ -161,6 +161,10 @@ class Importer:
         await self._join(applier, groups)
         await applier.finish()
         if options.remove_absent:
+            if tally.bad:  # a row that cannot be read does not say whom it is about
+                raise CsvError(
+                    f"{tally.bad} rows could not be taken, so nobody was removed; mend them and import the file again"
+                )
             await applier.remove([id async for id in self._absent(applier.seen)])
 
     async def _items(self, rows: list[Row], tally: Tally) -> list[Item]:

@@ -471,6 +471,20 @@ async def test_only_an_import_that_is_told_to_removes_rows(directory: Directory)
     assert (await directory.credentials("p25")).status.code == StatusCode.NOT_FOUND.value[0]
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_while_a_row_cannot_be_read_an_import_removes_nobody(directory: Directory, dry_run: bool) -> None:
+    rows = [f"p{number}@example.test;Person {number}" for number in range(5)]
+    head = "address;display name"
+    await directory.import_csv("\n".join([head, *rows]))
+    broken = [rows[0], 'p1@example.test;"Person 1', *rows[2:], "p9@example.test;Person 9"]
+    for text in ("\n".join([head, *broken]), "\n".join([head, broken[-1], "no address@@;Broken"])):
+        report = await directory.import_csv(text, remove_absent=True, dry_run=dry_run)
+        assert (report.state, report.bad, report.removed) == (pb.JOB_STATE_FAILED, 1, 0), report
+        assert "nobody was removed" in report.failure
+    assert await directory.entries.count() == (5 if dry_run else 6)
+    assert (await directory.credentials("p3")).credentials.enabled
+
+
 async def test_rows_that_exchange_addresses_are_taken(directory: Directory) -> None:
     ids = [UUID(int=number) for number in (1, 2)]
     head = "id;address;display name;mail"
