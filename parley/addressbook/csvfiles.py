@@ -32,8 +32,11 @@ from parley.addressbook.textfiles import TextFileError, decode
 MAX_FILE: Final = 256 * 1024 * 1024
 MAX_ROWS: Final = 500_000
 MAX_COLUMNS: Final = 256
+MAX_HEADER: Final = 65_536
+"""Characters of the first row, which is looked at once for each delimiter."""
 _DELIMITERS: Final = ",;\t|"
 _WHO: Final = ("address", "mail", "display_name", "given_name", "surname")
+_LONG_HEADER: Final = "the first row is too long; it has to name the columns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,10 @@ class CsvFile:
 
     def _delimiter(self) -> str:
         """What parts the columns: what gives the header the most columns that are known."""
-        first = self._file.readline()
+        first = self._first_line()
         while first and not first.strip():
             self._skipped += 1
-            first = self._file.readline()
+            first = self._first_line()
         if first[:4].lower() == "sep=" and first[4:5] in tuple(_DELIMITERS):  # as Excel writes it
             self._skipped += 1
             return first[4]
@@ -109,16 +112,24 @@ class CsvFile:
 
         return max(_DELIMITERS, key=known)
 
+    def _first_line(self) -> str:
+        line = self._file.readline(MAX_HEADER + 1)
+        if len(line) > MAX_HEADER:
+            raise CsvError(_LONG_HEADER)
+        return line
+
     def _read_header(self) -> list[str]:
         try:
-            header = [cell.strip().lstrip("#").strip() for cell in next(self._reader)]
+            cells = next(self._reader)
         except StopIteration:
             raise CsvError("the file is empty; the first row names the columns") from None
         except csv.Error as error:
             raise CsvError(f"the first row cannot be read: {error}") from None
-        if len(header) > MAX_COLUMNS:
+        if len(cells) > MAX_COLUMNS:
             raise CsvError(f"more than {MAX_COLUMNS} columns are too many")
-        return header
+        if sum(map(len, cells)) > MAX_HEADER:  # values in quotes go on behind the end of a line
+            raise CsvError(_LONG_HEADER)
+        return [cell.strip().lstrip("#").strip() for cell in cells]
 
     def _check_columns(self) -> None:
         if not any(column in _WHO for column in self._columns):

@@ -148,6 +148,9 @@ def test_a_quotation_mark_that_is_not_closed() -> None:
         (b"Name,Mail,E-Mail\n", "the columns 'Mail' and 'E-Mail' both mean mail; rename one of them"),
         (b'"Name"x,Mail\n', "the first row cannot be read: ',' expected after '\"'"),
         (b"," * 300, "more than 256 columns are too many"),
+        (b"Name," + b"x" * 65_536, "the first row is too long; it has to name the columns"),
+        (b" " * 65_537 + b"\nName\n", "the first row is too long; it has to name the columns"),
+        (b'"Name' + b"\nName" * 20_000 + b'",Mail\n', "the first row is too long; it has to name the columns"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_read(data: bytes, problem: str) -> None:
