@@ -16,7 +16,6 @@ from lxml import etree
 
 from parley.addressbook.entries import Entry, Kind
 from parley.addressbook.queries import NAMESPACE, xml_text
-from parley.addressbook.searching.documents import bare_address
 from parley.webticket.names import WSDL, WSDL_SOAP
 from parley.webticket.soap import MAX_TEXT, SoapError, add, envelope, parse_envelope, required
 from parley.xml import child, children, text_of, to_bytes
@@ -76,7 +75,7 @@ class MembersRequest:
         texts = [text for text in _leaves(element) if text]
         if len(texts) != 1 or len(texts[0]) > MAX_TEXT:
             raise SoapError(f"{names.operation} has to hold the mail address of one group")
-        mail = bare_address(texts[0])
+        mail = _mail_of(texts[0])
         if not mail or any(char.isspace() for char in mail):
             raise SoapError("this is no mail address; write name@domain")
         return cls(mail)
@@ -92,6 +91,15 @@ class MembersRequest:
         operation = etree.SubElement(body, f"{{{names.namespace}}}{names.operation}", nsmap={None: names.namespace})
         add(operation, names.namespace, names.argument, self.mail)
         return to_bytes(root)
+
+
+def _mail_of(text: str) -> str:
+    """The mail as groups are looked up by it: whatever the case, but with its accents."""
+    folded = text.strip().casefold()
+    for scheme in ("mailto:", "smtp:", "sip:", "sips:"):
+        if folded.startswith(scheme):
+            return folded.removeprefix(scheme)
+    return folded
 
 
 def _leaves(element: etree._Element) -> Iterator[str]:

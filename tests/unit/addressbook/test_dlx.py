@@ -37,6 +37,12 @@ def test_requests_of_any_form(inner: str) -> None:
     assert MembersRequest.from_bytes(request(inner)) == MembersRequest("team@example.com")
 
 
+@pytest.mark.parametrize("scheme", ["", "mailto:", "SMTP:", "sip:", "sips:"])
+def test_the_address_keeps_its_accents(scheme: str) -> None:
+    inner = f"<QueryDLMembers>{scheme}Vertrieb-München@example.test</QueryDLMembers>"
+    assert MembersRequest.from_bytes(request(inner)) == MembersRequest("vertrieb-münchen@example.test")
+
+
 @pytest.mark.parametrize(
     ("inner", "problem"),
     [
