@@ -52,6 +52,7 @@ class Position:
             version, mark, rank, place = json.loads(urlsafe_b64decode(raw + b"=" * (-len(raw) % 4)))
             found = cls(Rank(rank), place)
             id_of(place)
+            place.encode()  # no member holds what UTF-8 cannot
         except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):
             raise QueryError("the page token cannot be read; begin with the first page") from None
         if version != _VERSION or mark != _mark(question):

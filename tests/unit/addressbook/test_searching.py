@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from parley.addressbook.searching.criteria import Criteria
 from parley.addressbook.searching.folding import MAX_WORD, MAX_WORDS, fold, phrases, words
 from parley.addressbook.searching.keys import Family, Posting, change, grams, id_of, member, postings
 from parley.addressbook.searching.queries import Query, Question, Rank
-from parley.addressbook.searching.stages import MAX_LOOKED_AT, Search, sorted_results
+from parley.addressbook.searching.stages import MAX_LOOKED_AT, Position, Search, sorted_results
 from tests.unit.addressbook.index_model import IndexModel
 from tests.unit.addressbook.made_up import ADA, ENTRIES, FEW, TEAM, user
 
@@ -355,6 +355,14 @@ def test_tokens_that_are_none(token: str) -> None:
     with pytest.raises(QueryError) as refused:
         Search(Query.parse("ann"), 5, token)
     assert str(refused.value) == "the page token cannot be read; begin with the first page"
+
+
+def test_a_token_with_what_is_no_text() -> None:
+    question = Query.parse("ann")
+    _, mark, rank, _ = json.loads(urlsafe_b64decode(Position(Rank.NAME, member(ADA)).token(question) + "=="))
+    assert Search(question, 5, encoded([1, mark, rank, "ann\0" + "0" * 32]).rstrip("=")).after.startswith("ann")
+    with pytest.raises(QueryError, match="the page token cannot be read; begin with the first page"):
+        Search(question, 5, encoded([1, mark, rank, "\ud800\0" + "0" * 32]))
 
 
 def test_a_token_is_for_its_own_search() -> None:
