@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Final
 
 from parley.platform.keys import derive_key, parse_master_key
 from parley.platform.lifecycle import ServiceContext, ShortWorkService
 from parley.platform.outbox import OutboxRelay
-from parley.platform.store.errors import StoreError
 from parley.proto.addressbook.v1.addressbook_pb2_grpc import add_AddressBookServicer_to_server
 from services.addressbook.certificates import CertificateStore, Issuer
 from services.addressbook.config import AddressBookConfig
@@ -20,14 +18,12 @@ from services.addressbook.directory.keys import OUTBOX as DIRECTORY_OUTBOX
 from services.addressbook.directory.wiring import Directory
 from services.addressbook.files.wiring import add_book_files
 from services.addressbook.repository import OUTBOX, UserRepository, decode_event
+from services.addressbook.sealing import Sealer
 from services.addressbook.search import DirectorySearch
 from services.addressbook.service import AddressBookSurface
 
-logger = logging.getLogger(__name__)
-
 _PURPOSE: Final = "credentials"
 _DEMO_WAIT_S: Final = 10.0
-_RETRY_S: Final = 5.0
 
 
 class AddressBookService(ShortWorkService):
@@ -50,6 +46,7 @@ class AddressBookService(ShortWorkService):
         )
         self._relay = OutboxRelay(self.name, context.store, context.events, [OUTBOX, DIRECTORY_OUTBOX], decode_event)
         repository = UserRepository(context.store)
+        self._sealer = Sealer(repository, vault, context.clock, self._wake)
         self._directory = Directory(context, self.config, repository, vault, self._wake)
         context.applications.add("search", DirectorySearch(self._directory.index), context.tracer)
         self._file_runs = add_book_files(context, self.config.files, self._directory.entries)
@@ -75,7 +72,7 @@ class AddressBookService(ShortWorkService):
         self._directory.start()
         self._context.tasks.spawn("addressbook devices", self._devices.run())
         if self.config.previous_master_key.get_secret_value():
-            self._context.tasks.spawn("addressbook seal anew", self._seal_anew(), vital=False)
+            self._context.tasks.spawn("addressbook seal anew", self._sealer.run(), vital=False)
         if self.config.demo:
             # Without a store nobody waits for the demo users: they are made when it is there.
             making = self._context.tasks.spawn("addressbook demo users", self._make_demo_users(), vital=False)
@@ -90,14 +87,3 @@ class AddressBookService(ShortWorkService):
         folder = self._context.platform.data_folder
         password, changed = demo_password(folder, self.config.demo_password.get_secret_value())
         await ensure_demo_users(self._surface, self.config.domains[0], password, changed=changed)
-
-    async def _seal_anew(self) -> None:
-        while True:
-            try:
-                count = await self._surface.seal_anew()
-            except StoreError as error:
-                logger.info("credentials are not all sealed anew yet: %s", error)
-                await asyncio.sleep(_RETRY_S)
-                continue
-            logger.info("credentials of %d users were sealed anew; previous_master_key is not needed any more", count)
-            return

@@ -45,7 +45,6 @@ from services.addressbook.users import (
 logger = logging.getLogger(__name__)
 
 _CHANGE_TRIES: Final = 3
-_PAGE: Final = 100
 _MIN_PREFIX: Final = 4
 _BEING_CHANGED: Final = "the user is being changed by somebody else; try again"
 
@@ -311,29 +310,6 @@ class AddressBookSurface(AddressBookServicer):
         self._on_events(OUTBOX)
         logger.info("%d certificates of %s were withdrawn", count, user.address)
         return pb.WithdrawCertificatesResponse(withdrawn=count)
-
-    async def seal_anew(self) -> int:
-        """Seals with the present key what was sealed with the one before; for how many users. Raises StoreError."""
-        count, after = 0, ""
-        while page := await self._repository.page(after, _PAGE):
-            after = page[-1]
-            for found in await self._repository.get_many(page):
-                if isinstance(found, StoreError):
-                    raise found
-                if found is None or not found.credentials or self._vault.is_current(found.credentials):
-                    continue
-                user = found.user
-                try:
-                    sealed = self._vault.seal(self._vault.open(found.credentials, user.address), user.address)
-                    await self._repository.update(user, sealed, self._event(user, UserChanged.KIND_UPDATED))
-                except ValueError as error:
-                    logger.error("the credentials of %s cannot be sealed anew: %s", user.address, error)
-                except (Conflict, Absent):
-                    logger.info("%s is being changed, and so sealed anew by whoever does that", user.address)
-                else:
-                    count += 1
-                    self._on_events(OUTBOX)
-        return count
 
     async def _find(self, text: str) -> StoredUser:
         try:

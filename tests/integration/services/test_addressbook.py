@@ -23,11 +23,13 @@ from services.addressbook.config import AddressBookConfig, CertificatesConfig
 from services.addressbook.credentials import Vault
 from services.addressbook.demo import NAMES, ensure_demo_users
 from services.addressbook.directory.keys import OUTBOX as DIRECTORY_OUTBOX
-from services.addressbook.repository import OUTBOX, TOPIC, UserRepository, decode_event
+from services.addressbook.repository import OUTBOX, TOPIC, StoredUser, UserRepository, decode_event
+from services.addressbook.sealing import Sealer
 from services.addressbook.service import AddressBookSurface
 from tests.integration.services.rig import Bus, all_keys, store_of
 from tests.support.ports import free_port
 from tests.support.valkey import Valkey, ValkeyCluster
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.valkey
 
@@ -46,11 +48,17 @@ class Book:
             domains=["example.test", "other.test"], certificates=CertificatesConfig(hours=24, per_user=2)
         )
         self.data = data
+        self.clock = clock
+        self.vault = vault or Vault(KEY)
         self.surface = AddressBookSurface(
-            config, UserRepository(store), vault or Vault(KEY), clock, NO_TRACER, self.woken.append,
+            config, UserRepository(store), self.vault, clock, NO_TRACER, self.woken.append,
             CertificateStore(store, per_user=config.certificates.per_user),
             Issuer(config.certificates, data),
         )  # fmt: skip
+
+    def sealer(self, **options: Any) -> Sealer:
+        """Seals credentials with the key of this address book."""
+        return Sealer(UserRepository(self.store), self.vault, self.clock, lambda: None, **options)
 
     async def create(self, address: str, *logins: str, password: str = PASSWORD) -> pb.User:
         """A new user."""
@@ -329,10 +337,64 @@ async def test_credentials_are_sealed_anew_after_the_master_key_changed(store: S
     book = Book(store, clock, vault=Vault(OTHER_KEY, [KEY]))
     assert (await book.credentials("u0")).credentials.ha1_md5 == digest("md5", "u0")
     await book.set_password("u1", PASSWORD)
-    assert await book.surface.seal_anew() == 2
-    assert await book.surface.seal_anew() == 0
+    sealer = book.sealer()
+    assert await sealer.seal_all() == (2, 0)
+    assert await sealer.seal_all() == (0, 0)
     for index in range(3):
         assert (await lost.credentials(f"u{index}")).credentials.ha1_md5 == digest("md5", f"u{index}")
+
+
+class ChangedMeanwhile(Sealer):
+    """Each user is changed by somebody else after it was read, the first so many times."""
+
+    changes = 0
+
+    async def _seal(self, address: str, found: StoredUser | None) -> bool | None:
+        update = self._repository.update
+
+        async def late(user: pb.User, credentials: bytes | None, event: UserChanged) -> None:
+            if self.changes:
+                self.changes -= 1
+                other = pb.User()
+                other.CopyFrom(user)
+                other.display_name = f"Renamed {self.changes}"
+                await update(other, None, event)
+            await update(user, credentials, event)
+
+        self._repository.update = late  # type: ignore[method-assign]
+        try:
+            return await super()._seal(address, found)
+        finally:
+            self._repository.update = update  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("changes", "outcome"), [(1, (1, 0)), (9, (0, 1))])
+async def test_who_is_changed_while_credentials_are_sealed_anew_is_not_passed_over(
+    store: Store, clock: FakeClock, changes: int, outcome: tuple[int, int]
+) -> None:
+    await Book(store, clock).create("alice")
+    vault = Vault(OTHER_KEY, [KEY])
+    sealer = ChangedMeanwhile(UserRepository(store), vault, clock, lambda: None)
+    sealer.changes = changes
+    assert await sealer.seal_all() == outcome
+    stored = await UserRepository(store).get("sip:alice@example.test")
+    assert stored is not None
+    assert vault.is_current(stored.credentials) is bool(outcome[0])
+
+
+async def test_the_key_before_is_needed_until_nobody_is_left(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await Book(store, clock).create("alice")
+    await Book(store, clock, vault=Vault(b"x" * 32)).create("bob")  # with a key that nobody has any more
+    book = Book(store, clock, vault=Vault(OTHER_KEY, [KEY]))
+    running = asyncio.create_task(book.sealer(retry_s=0.05).run())
+    await until(lambda: "those of 1 users are left; previous_master_key is still needed" in caplog.text)
+    assert "not needed any more" not in caplog.text
+    await book.set_password("bob", PASSWORD)
+    await running
+    assert "credentials of 1 users were sealed anew; previous_master_key is not needed any more" in caplog.text
 
 
 async def test_demo_users_are_made_and_follow_their_password(book: Book) -> None:
