@@ -16,7 +16,7 @@ _MODULE: Final = ("file", "version", "timestamp", "signature", "size", "sha256")
 
 
 def rule_to_json(rule: UpdateRule) -> bytes:
-    """The rule on one line, in UTF-8; what is empty is left out."""
+    """The rule on one line, in UTF-8; what is empty is left out. Raises DeviceError for a rule that is too large."""
     content: dict[str, Any] = {"v": FORM} | {name: text for name in _TEXTS if (text := getattr(rule, name))}
     for name in _UPDATES:
         update: Update | None = getattr(rule, name)
@@ -25,7 +25,12 @@ def rule_to_json(rule: UpdateRule) -> bytes:
             content[name] = {"version": update.version, "modules": modules}
     if rule.withdrawn:
         content["withdrawn"] = rule.withdrawn
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    if len(data) > MAX_BYTES:  # else it could not be read again
+        raise DeviceError(
+            f"the rule would have {len(data)} bytes, and may have {MAX_BYTES}; upload fewer modules, or shorter names"
+        )
+    return data
 
 
 def rule_from_json(data: bytes) -> UpdateRule:

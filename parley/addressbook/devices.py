@@ -187,6 +187,11 @@ def upload(rule: UpdateRule, update: Update) -> UpdateRule:
     for text in (update.version, *(text for module in update.modules for text in (module.file, module.version))):
         if not text or len(text) > MAX_TEXT or not text.isprintable() or "/" in text or "\\" in text:
             raise DeviceError(f"{text[:40]!r} is no version or file name; use up to {MAX_TEXT} characters, no slashes")
+    for text in (text for module in update.modules for text in (module.timestamp, module.signature)):
+        if len(text) > MAX_TEXT or not text.isprintable():
+            raise DeviceError(
+                f"{text[:40]!r} is no timestamp or signature; use up to {MAX_TEXT} characters that can be shown"
+            )
     if rule.approved is not None and compare_versions(update.version, rule.approved.version) == 0:
         raise DeviceError(f"version {update.version} is approved already; upload another one")
     return replace(rule, pending=update, withdrawn=_without(_withdrawn(rule, rule.pending), update))

@@ -163,6 +163,14 @@ def test_mac_addresses() -> None:
             lambda: upload(RULE, Update("1.0", (Module("../a", "1"),))),
             "'../a' is no version or file name; use up to 128 characters, no slashes",
         ),
+        (
+            lambda: upload(RULE, Update("1.0", (Module("a", "1", "x" * 129),))),
+            f"'{'x' * 40}' is no timestamp or signature; use up to 128 characters that can be shown",
+        ),
+        (
+            lambda: upload(RULE, Update("1.0", (Module("a", "1", "", "a\n.sig"),))),
+            "'a\\n.sig' is no timestamp or signature; use up to 128 characters that can be shown",
+        ),
         (lambda: upload(RULE, update("")), "'' is no version or file name; use up to 128 characters, no slashes"),
         (
             lambda: upload(approve(upload(RULE, update("2.0"))), update("2.0.0")),
@@ -228,6 +236,18 @@ RULES = st.builds(
 @given(RULES)
 def test_rules_there_and_back(rule: UpdateRule) -> None:
     assert rule_from_json(rule_to_json(rule)) == rule
+
+
+def test_a_rule_that_is_too_large_is_not_written() -> None:
+    name = "\u66f4" * 120
+    modules = tuple(Module(f"{name}{n}", name, name, name, sha256="ab" * 32) for n in range(64))
+    rule = approve(upload(RULE, Update("1", modules)))
+    assert rule_from_json(rule_to_json(rule)) == rule
+    rule = upload(approve(upload(rule, Update("2", modules))), Update("3", modules))
+    with pytest.raises(
+        DeviceError, match=r"the rule would have 29[0-9]{4} bytes, and may have 262144; upload fewer modules"
+    ):
+        rule_to_json(rule)
 
 
 @pytest.mark.parametrize(
