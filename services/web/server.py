@@ -1,7 +1,7 @@
 """The HTTPS port: connections within limits, requests by the table of routes, each a span, counted, and answered in time.
 
-A connection on which no request begins in time is closed, as is one more of an address that has too many. What a row of the
-table says of a request is checked here, before its handler is asked: who may, how large, of which type, and that what
+A connection on which no request begins in time is closed; how many there may be is `services.web.connections`. What a row of
+the table says of a request is checked here, before its handler is asked: who may, how large, of which type, and that what
 changes something does not come from a page of another site (`services.web.guarding_pages`).
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from parley.platform.limits import RateLimiter
 from parley.platform.telemetry.tracing import Tracer
 from parley.webticket.soap import SoapError
 from services.web.config import WebLimitsConfig
+from services.web.connections import UNKNOWN, HttpServer, HttpsPorts
 from services.web.errors import HttpError
 from services.web.failures import failure
 from services.web.guarding_pages import PageGuard, compress, request_id_of
@@ -30,9 +30,10 @@ from services.web.routes import Access, Caller, Route, RouteTable, Style, header
 logger = logging.getLogger(__name__)
 
 _KEEP_ALIVE_S: Final = 75.0
+_SHUTDOWN_S: Final = 1.0
 _LINGER_S: Final = 1.0
 """How long what is left of a request is read after the answer."""
-_UNKNOWN: Final = "unknown"
+_PLAIN: Final = "identity"
 _STYLES: Final = {"/api/": Style.PROBLEM, "/scim/": Style.SCIM}
 _QUIET: Final = frozenset({304, 401})
 """Answers that belong to the usual exchange."""
@@ -58,7 +59,8 @@ class HttpsServer:
         self._tracer = tracer
         self._rate = RateLimiter(limits.requests_per_second, limits.request_burst)
         self._runner: web.AppRunner | None = None
-        self._listeners: list[asyncio.Server] = []
+        self._http: HttpServer | None = None
+        self._ports: HttpsPorts | None = None
         self._silent: dict[Any, float] = {}
         """Connections without a request so far, and since when."""
         self._known: set[Any] = set()
@@ -69,20 +71,18 @@ class HttpsServer:
         app = web.Application(client_max_size=self._limits.body_bytes)
         app.router.add_route("*", r"/{path:[\s\S]*}", self._serve)  # a line break too is ours to refuse
         app.on_response_prepare.append(self._complete)
-        runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=_KEEP_ALIVE_S, lingering_time=_LINGER_S
-        )
-        await runner.setup()
-        assert runner.server is not None
-        self._runner = runner
-        loop, seconds = asyncio.get_running_loop(), self._limits.request_seconds
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        assert self._runner.server is not None
+        # A body that is compressed is refused, so nothing is unpacked before somebody looks at it.
+        self._http = HttpServer(
+            self._runner.server, self._pages.add_headers, access_log=None, keepalive_timeout=_KEEP_ALIVE_S,
+            lingering_time=_LINGER_S, auto_decompress=False,
+        )  # fmt: skip
+        self._ports = HttpsPorts(self._http, self._limits, context)
         try:
             for host in hosts:
-                listener = await loop.create_server(
-                    runner.server, host, port, ssl=context, backlog=256, ssl_handshake_timeout=seconds
-                )
-                self._listeners.append(listener)
-                self.addresses += [socket.getsockname()[:2] for socket in listener.sockets]
+                self.addresses += await self._ports.listen(host, port)
                 port = port or self.addresses[0][1]
         except OSError as error:
             await self.close()
@@ -91,45 +91,38 @@ class HttpsServer:
             ) from None
 
     async def close(self) -> None:
-        """Closes the port and its connections."""
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+        """Closes the port and its connections; what is being answered has a second to be."""
+        if self._ports is not None:
+            await self._ports.close()
+            self._ports = None
+        if self._http is not None:
+            await asyncio.sleep(0)  # requests that have come begin to be answered
+            self._http.pre_shutdown()
+            await self._http.shutdown(_SHUTDOWN_S)
+            self._http = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
     def sweep(self) -> None:
-        """Closes connections that are too many, or silent for too long; to be called every second or so."""
-        if self._runner is None or self._runner.server is None:
+        """Closes connections that are silent for too long; to be called every second or so."""
+        if self._http is None or self._ports is None:
             return
         now = self._clock.monotonic()
-        here = self._runner.server.connections
-        CONNECTIONS.set(len(here))
+        here = self._http.connections
+        CONNECTIONS.set(self._ports.count)
         self._known.intersection_update(here)
-        since = {handler: self._silent.get(handler, now) for handler in here if handler not in self._known}
-        self._silent = since
-        sources: Counter[str] = Counter()
-        for number, handler in enumerate(here):
-            peer = handler.transport.get_extra_info("peername") if handler.transport is not None else None
-            source = peer[0] if peer else ""
-            sources[source] += 1
-            limit = ""
-            if number >= self._limits.connections:
-                limit = "connections"
-            elif sources[source] > self._limits.connections_per_address:
-                limit = "connections_per_address"
-            elif handler in since and now - since[handler] > self._limits.request_seconds:
-                limit = "first_request"
-            if limit and handler.transport is not None:
-                refused(limit)
+        self._silent = {handler: self._silent.get(handler, now) for handler in here if handler not in self._known}
+        for handler, since in self._silent.items():
+            if now - since > self._limits.request_seconds and handler.transport is not None:
+                refused("first_request")
                 handler.transport.abort()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self._known.add(request.protocol)
         found = self._table.find(request.method, request.rel_url.raw_path)
         route = found.route
-        name = route.name if route is not None else _UNKNOWN
+        name = route.name if route is not None else UNKNOWN
         limit = (route.body_bytes if route is not None else 0) or self._limits.body_bytes
         request = request.clone(client_max_size=limit)
         note(request, parameters=found.parameters, limit=limit, id=request_id_of(request))
@@ -160,6 +153,8 @@ class HttpsServer:
         except web.HTTPRequestEntityTooLarge:
             refused("body_bytes")
             error = HttpError(413, "the body is too large")
+        except web.RequestPayloadError:
+            error = HttpError(400, "the body cannot be read")
         except SoapError as wrong:
             error = HttpError(400, str(wrong))
         except HttpError as told:
@@ -167,8 +162,6 @@ class HttpsServer:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:
-            if route.style is Style.SOAP:
-                raise
             logger.exception("%s failed, request %s", route.name, request_id(request))
             error = HttpError(500, "a mistake of ours; the log has it by the request id")
         if error.status not in _QUIET:
@@ -185,6 +178,8 @@ class HttpsServer:
                 refused("user_requests")
                 raise HttpError(429, "too many requests", headers=[("Retry-After", "5")])
             note(request, caller=caller)
+        if request.body_exists and request.headers.get("Content-Encoding", _PLAIN).strip().lower() not in (_PLAIN, ""):
+            raise HttpError(415, "the body has to be as it is, not compressed", headers=[("Accept-Encoding", _PLAIN)])
         if route.content_types and request.content_type not in route.content_types and request.body_exists:
             raise HttpError(415, f"the body has to be {' or '.join(route.content_types)}")
         return await route.handler(request)

@@ -186,6 +186,54 @@ async def test_http_that_is_none_of_the_services(server: ParleyServer) -> None:
     assert await metric(server, 'parley_web_limited_total{limit="body_bytes"}') >= 1
 
 
+async def exchange(server: ParleyServer, *sent: bytes) -> bytes:
+    """What is answered until the end of a connection, on which pieces are sent one after the other."""
+    context = ssl.create_default_context(cafile=str(server.ca_file))
+    host, port = server.web_url.removeprefix("https://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    for piece in sent:
+        writer.write(piece)
+        await asyncio.sleep(0.2)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /api/v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Basic c2VjcmV0\x01\r\n\r\n",
+        b"GET /c2VjcmV0" + b"/" * 10_000 + b" HTTP/1.1\r\n\r\n", b"\x16c2VjcmV0 / HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nc2VjcmV0\r\n",
+    ],
+)  # fmt: skip
+async def test_what_is_no_http_is_not_written_down(server: ParleyServer, sent: bytes) -> None:
+    counted = 'parley_web_requests_total{route="unknown",status="400"}'
+    before, written = await metric(server, counted), len(server.log())
+    head, _, body = (await exchange(server, sent)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 400 ")
+    assert b"\r\nServer: Parley\r\n" in head + b"\r\n"
+    assert b"X-Content-Type-Options" in head
+    assert (b"c2VjcmV0" in body, await metric(server, counted)) == (False, before + 1)
+    new = server.log()[written:]
+    assert "c2VjcmV0" not in new
+    assert "Traceback" not in new
+    assert "ERROR" not in new
+
+
+@pytest.mark.parametrize(
+    "body", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"]
+)
+async def test_a_body_that_is_compressed_is_refused(server: ParleyServer, body: bytes) -> None:
+    written = len(server.log())
+    head = f"POST {TICKET_ENTRY} HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nConnection: close\r\n"
+    head += f"Authorization: {basic('alice', 'Secret-1')}\r\nContent-Encoding: gzip\r\n"
+    answer = await exchange(server, head.encode() + body)
+    assert answer.startswith(b"HTTP/1.1 415 ")
+    assert b"\r\nAccept-Encoding: identity\r\n" in answer
+    assert "Traceback" not in server.log()[written:]
+
+
 async def test_slow_and_silent_connections_are_closed(server: ParleyServer) -> None:
     context = ssl.create_default_context(cafile=str(server.ca_file))
     host, port = server.web_url.removeprefix("https://").split(":")
@@ -210,17 +258,26 @@ async def test_many_failures_and_connections_are_refused(tmp_path: Path) -> None
         await server.start()
         context = ssl.create_default_context(cafile=str(server.ca_file))
         host, port = server.web_url.removeprefix("https://").split(":")
-        opened = [await asyncio.open_connection(host, int(port), ssl=context) for _ in range(5)]
+        # Three that say nothing, not even of TLS, leave no room for one more.
+        opened = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
+        for _ in range(2):
+            with pytest.raises(ConnectionError):
+                await asyncio.open_connection(host, int(port), ssl=context)
+        assert await metric(server, 'parley_web_limited_total{limit="connections_per_address"}') == 2
 
-        async def dropped() -> bool:
-            return await metric(server, 'parley_web_limited_total{limit="connections_per_address"}') == 2
+        async def all_count() -> bool:
+            return await metric(server, "parley_web_connections") == 3
 
-        await eventually(dropped)
-        assert await metric(server, "parley_web_connections") >= 3
+        await eventually(all_count)
         for _, writer in opened:
             writer.close()
             with suppress(ConnectionError):
                 await asyncio.wait_for(writer.wait_closed(), 5)
+
+        async def none_counts() -> bool:
+            return await metric(server, "parley_web_connections") == 0
+
+        await eventually(none_counts)
         async with client(server, "alice", "Wrong-1") as somebody:
             for _ in range(2):
                 with pytest.raises(Refused, match="401"):
