@@ -2,6 +2,8 @@
 
 An entry that says less than it could is found by what it does say: without a first name, by its display name and its
 address; without a last name, by the last word of its display name; without a mail address, by its SIP address.
+
+Further addresses are mail and SIP addresses to a value without a scheme: ``tel:``, ``x500:`` and the like have to be named.
 """
 
 from __future__ import annotations
@@ -56,9 +58,12 @@ class Criterion:
     def rank(self, entry: Entry) -> Rank | None:
         """EXACT when the value is equal, WORDS when it begins so."""
         wanted = self.forms
+        others = self._names_a_scheme
         best: Rank | None = None
         for text in _values(entry, self.attribute.name):
             for form in self._forms_of(text):
+                if self.attribute.name in _ADDRESSES and "@" not in form and not others:
+                    continue
                 if form in wanted:
                     return Rank.EXACT
                 if any(form.startswith(value) for value in wanted):
@@ -69,6 +74,11 @@ class Criterion:
     def forms(self) -> tuple[str, ...]:
         """The value as it is compared; () for one that nothing can begin with."""
         return self._forms_of(self.value)
+
+    @property
+    def _names_a_scheme(self) -> bool:
+        """Whether addresses without ``@`` fit, which an index does not have."""
+        return self.attribute.name == "proxyAddresses" and any(":" in form and "@" not in form for form in self.forms)
 
     def _forms_of(self, text: str) -> tuple[str, ...]:
         if self.attribute.name in _ADDRESSES:
@@ -82,6 +92,8 @@ class Criterion:
     def lookups(self) -> tuple[Lookup, ...]:
         """What the entries that fit have in an index; () when an index does not know, and all have to be looked at."""
         forms = self.forms
+        if self._names_a_scheme:
+            return ()
         if self.attribute.name in _ADDRESSES:
             return (Lookup(Family.ADDRESS, Match.PREFIX, forms),)
         if self.attribute.numbers is not None:
