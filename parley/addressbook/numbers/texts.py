@@ -33,7 +33,7 @@ def digits_of(text: str) -> str:
 
 def split_extension(raw: str) -> tuple[str, str]:
     """The number, and its extension as written in words ("ext. 12", "x12", ";ext=12"); "" for none."""
-    text = raw.removeprefix("tel:").removeprefix("TEL:")
+    text = raw[4:] if raw[:4].lower() == "tel:" else raw
     found = _EXTENSION.search(text)
     return (text[: found.start()], found[1]) if found is not None and found.start() else (text, "")
 

@@ -174,7 +174,9 @@ class Query:
 
 def _digits(text: str) -> str:
     """The digits of a text that is a number; "" for one that is none."""
-    number = stripped(text).removeprefix("tel:")
+    number = stripped(text)
+    if number[:4].lower() == "tel:":
+        number = number[4:]
     digits = digits_of(number)
     return digits if len(digits) >= MIN_DIGITS and number.removeprefix("+") == digits else ""
 

@@ -80,6 +80,7 @@ def test_folding_twice_changes_nothing(text: str) -> None:
         ("ada", ADA, Rank.EXACT),  # the mail nickname
         ("+44 20 7946 0001", ADA, Rank.EXACT),
         ("0044 20 7946 0001", ADA, Rank.EXACT),
+        ("Tel:+442079460001", ADA, Rank.EXACT),
         ("ada lov", ADA, Rank.NAME),
         ("lov", ADA, Rank.WORDS),
         ("sip:lov", ADA, Rank.WORDS),
@@ -198,6 +199,19 @@ def test_who_has_no_first_and_last_name_is_found_by_the_display_name() -> None:
 def test_equal_values_come_first() -> None:
     ann, anna = user(1, "Anna B"), user(2, "Ann Z")
     assert found_by(Criteria.all_of([("givenName", "Ann")]), [ann, anna]) == ["Ann Z", "Anna B"]
+
+
+def test_addresses_of_other_schemes() -> None:
+    index = IndexModel()
+    proxies = ("tel:+4930555", "x500:/o=Example/cn=ann", "smtp:tell@example.com", "eum:55@example.com")
+    index.put(user(2, "Ann", proxies=proxies))
+    index.put(ADA)
+    for value, fits in (
+        ("tel:+49", True), ("X500:/O=ex", True), ("eum:5", True), ("tel", True), ("x500", False), ("tel:+44", False)
+    ):  # fmt: skip
+        for question in (Criteria.all_of([("proxyAddresses", value)]), Criteria.any_of(["sn", "proxyAddresses"], value)):
+            assert [entry.name for entry in index.search(question, 5).entries] == ["Ann"] * fits, value
+            assert (question.rank(index.entries[UUID(int=2)]) is not None) is fits
 
 
 @pytest.mark.parametrize(
