@@ -146,19 +146,19 @@ class CsvFile:
         count = 0
         while True:
             line = self._line() + 1
+            problem = ""
             try:
                 cells = next(self._reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield BadRow(line, (Problem("", _what_to_do(str(error), line, self._line())),))
-                continue
-            if not any(cell.strip() for cell in cells):
+                cells, problem = [], _what_to_do(str(error), line, self._line())
+            if not problem and not any(cell.strip() for cell in cells):
                 continue
             count += 1
             if count > MAX_ROWS:
                 raise CsvError(f"more than {MAX_ROWS} rows are too many; split the file")
-            yield self._row(line, cells)
+            yield BadRow(line, (Problem("", problem),)) if problem else self._row(line, cells)
 
     def _line(self) -> int:
         return self._reader.line_num + self._skipped

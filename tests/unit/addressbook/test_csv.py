@@ -166,6 +166,9 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("parley.addressbook.csvfiles.MAX_ROWS", 2)
     with pytest.raises(CsvError, match="more than 2 rows are too many; split the file"):
         rows("name\na\nb\nc\n")
+    with pytest.raises(CsvError, match="more than 2 rows are too many; split the file"):
+        rows('name\n"a"x\n"b"x\n"c"x\n')
+    assert len(rows('name\n"a"x\n\nb\n\n')) == 2
 
 
 @pytest.mark.parametrize(
