@@ -32,7 +32,7 @@ _CHUNK: Final = 256
 _TRIES: Final = 4
 _REBUILT: Final = 200
 _UNLINKED: Final = 1_000
-FORM: Final = 1
+FORM: Final = 2
 """What postings are made of. One that was made in another form is made anew."""
 
 

@@ -47,6 +47,7 @@ def rank(text: str, entry: Entry) -> Rank | None:
         ("a.b_c-d@e", ["a", "b", "c", "d", "e"]),
         ("!?", []),
         ("o'brien `x`", ["obrien", "x"]),
+        ("O´Brien O‘Brien O＇Brien ŉ", ["obrien", "obrien", "obrien", "n"]),
     ],
 )
 def test_words(text: str, found: list[str]) -> None:
