@@ -38,6 +38,18 @@ def _variables(pod: Pod) -> dict[str, str]:
     return known
 
 
+def test_processes_are_reached_by_addresses_of_both_families(
+    values: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = rendered(values)
+    monkeypatch.setitem(FIELDS, "status.podIP", "fd00::7")
+    for pod in release.processes.values():
+        platform = load(release, pod, tmp_path / pod.component).section("platform", PlatformConfig)
+        for name, number, _ in pod.ports():
+            if name == "rpc":
+                assert platform.rpc.advertise == f"[fd00::7]:{number}"
+
+
 def load(release: Rendered, pod: Pod, folder: Path) -> Settings:
     """The settings of a pod, with its secrets in a folder."""
     volume = next(volume for volume in pod.spec["volumes"] if volume["name"] == "secrets")
@@ -84,7 +96,7 @@ def test_pods_listen_where_their_ports_say(release: Rendered, tmp_path: Path) ->
         assert platform.metrics_port == ports["metrics"]
         if "rpc" in ports:
             assert platform.rpc.listen[0].endswith(f":{ports['rpc']}")
-            assert platform.rpc.advertise.endswith(f"10.1.2.3:{ports['rpc']}") or "[10.1.2.3]" in platform.rpc.advertise
+            assert platform.rpc.advertise == f"10.1.2.3:{ports['rpc']}"
         else:
             assert not platform.rpc.listen
         expected: dict[str, int] = {}

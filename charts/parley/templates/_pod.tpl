@@ -140,7 +140,7 @@ http://{{ include "parley.host" (dict "root" . "name" (printf "%s-jaeger" (inclu
 {{- define "parley.processEnv" -}}
 {{- if .process.ports.rpc }}
 {{- $port := int .process.ports.rpc }}
-- {name: PARLEY_PLATFORM_RPC__ADVERTISE, value: {{ contains ":" .root.Values.bind | ternary (printf "[$(POD_IP)]:%d" $port) (printf "$(POD_IP):%d" $port) | quote }}}
+- {name: PARLEY_PLATFORM_RPC__ADVERTISE, value: {{ printf "$(POD_IP):%d" $port | quote }}}
 {{- end }}
 {{- if has "frontend" .process.services }}
 - {name: PARLEY_EDGE_UID, value: $(POD_UID)}
