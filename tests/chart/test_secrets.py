@@ -179,6 +179,13 @@ def test_the_certificate_for_clients_has_the_names_that_they_use() -> None:
     assert {"sip.example.com", "turn.example.com", "example.com", "parley-sip.voice.svc.cluster.local"} <= names
 
 
+def test_addresses_in_a_certificate_of_cert_manager_are_no_names() -> None:
+    spec = rendered("ipv6").of("Certificate")["parley-client-tls"]["spec"]
+    assert spec["dnsNames"] == ["sip.example.com", "example.test", "phones.example.com"]
+    assert spec["ipAddresses"] == ["2001:db8::5", "192.0.2.5"]
+    assert "ipAddresses" not in rendered("values-ha").of("Certificate")["parley-client-tls"]["spec"]
+
+
 def test_the_password_of_the_store_is_a_file_in_memory() -> None:
     release = rendered("together-on-the-node")
     pod = next(pod for pod in release.pods if pod.component == "valkey")
