@@ -47,6 +47,17 @@ def test_notes_say_where_to_administer() -> None:
     assert "https://NAME:8443/admin as a@b" in _notes(None, 'web.administrators=["a@b"]')
 
 
+@pytest.mark.parametrize("transports", [{"wss"}, {"ws", "wss"}, {"udp", "wss"}, {"tcp"}, {"tls"}])
+def test_there_is_a_pod_that_tests_where_a_phone_can_sign_in(transports: set[str]) -> None:
+    off = {"udp", "tcp", "tls", "ws", "wss"} - transports
+    settings = [f"exposure.sip.ports.{name}.enabled=false" for name in sorted(off)]
+    release = render_with(*settings, NOTES)
+    expected = bool(transports & {"udp", "tcp", "tls"})
+    assert ("parley-selftest" in release.of("Pod")) is expected
+    assert ("parley-selftest" in release.of("NetworkPolicy")) is expected
+    assert ("helm -n" in release.of("ConfigMap")["notes"]["data"]["text"]) is expected
+
+
 def test_both_versions_of_helm_make_the_same(values: str) -> None:
     third, fourth = rendered(values, 3), rendered(values, 4)
 
@@ -169,7 +180,8 @@ def test_notes_of_node_ports_name_what_clients_use() -> None:
         ("values", [], "The SIP domain is example.test, which nobody has"),
         ("values", [], "Relay addresses are those of pods, which are private"),
         ("values", [], "One pod alone of"),
-        ("values", [], "The store is one Valkey: back up its volume"),
+        ("values", [], "The store is one Valkey: back up its volume (claim data-parley-valkey-0)"),
+        ("together-on-the-node", [], "The store is one Valkey: back up its volume (claim my-claim)"),
         ("embedded-kafka-and-jaeger", [], "The store has no volume"),
         ("embedded-kafka-and-jaeger", [], "Kafka is one broker without a volume"),
         ("embedded-kafka-and-jaeger", [], "Demo users alice, bob and carol can sign in"),

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.chart.policies import OUTSIDE, Policies
-from tests.chart.rendering import VALUES, Pod, Rendered, rendered
+from tests.chart.rendering import VALUES, Pod, Rendered, render_with, rendered
 
 ENFORCED = [name for name in VALUES if name != "least"]
 CALLS = {
@@ -170,6 +170,25 @@ def test_the_relay_is_reached_by_peers_and_reaches_them(enforced: Rendered) -> N
             for port in (relay["first"], relay["last"]):
                 assert policies.allows(OUTSIDE, pod, "UDP", port)
             assert policies.allows(pod, OUTSIDE, "UDP", 40_000)
+
+
+@pytest.mark.parametrize("layout", ["separate", "together"])
+@pytest.mark.parametrize("clients", ["0.0.0.0/0", "198.51.100.0/24"])
+def test_who_is_no_client_and_comes_by_their_ports_gets_in(layout: str, clients: str) -> None:
+    release = render_with(f'layout="{layout}"', f'networkPolicy.clientCidrs=["{clients}"]')
+    policies = Policies(release)
+    tester = next(pod for pod in release.pods if pod.component == "selftest")
+    for pod in release.processes.values():
+        for name, number, protocol in pod.ports():
+            if name.startswith(("sip-", "turn-", "https")):
+                assert policies.allows(tester, pod, protocol, number), f"{pod.name} {name}"
+        if "avedge" in pod.services:
+            relay = yaml.safe_load(release.configuration(pod))["avedge"]["relay"]
+            for protocol in ("UDP", "TCP"):
+                for port in (relay["first"], relay["last"]):
+                    assert policies.allows(pod, pod, protocol, port)  # stands for two pods of the same kind
+            store = next(pod for pod in release.pods if pod.component == "valkey")
+            assert not policies.allows(store, pod, "UDP", relay["first"])
 
 
 def test_only_who_deals_with_clients_reaches_anybody(enforced: Rendered) -> None:

@@ -54,6 +54,13 @@ The A/V edge tells clients the ports that it is bound to, so it is bound to the 
 {{- toJson $ports }}
 {{- end }}
 
+{{/* Whether there is a pod of `helm test`, which signs in as a phone does: not over WebSocket. */}}
+{{- define "parley.selftest" -}}
+{{- $phones := false }}
+{{- range include "parley.clientPorts" . | fromJsonArray }}{{ if has .name (list "sip-udp" "sip-tcp" "sip-tls") }}{{ $phones = true }}{{ end }}{{ end }}
+{{- and .Values.jobs.test.enabled $phones | ternary "yes" "" }}
+{{- end }}
+
 {{/* How peers reach relay ports: node, service or pod. */}}
 {{- define "parley.relayMode" -}}
 {{- $mode := .Values.exposure.turn.relay.mode -}}

@@ -159,14 +159,24 @@ from:
 {{- end }}
 {{- end }}
 
-{{/* `from` of clients: nothing, which is anybody, when they may be anywhere. */}}
-{{- define "parley.fromClients" -}}
-{{- if not (has "0.0.0.0/0" .Values.networkPolicy.clientCidrs) -}}
+{{/* `from` of clients and of pods that come in by the same ports: nothing, which is anybody, when clients may be anywhere.
+Networks of clients are not those of pods, so pods are named. Takes {root, labels}. */}}
+{{- define "parley.fromClientsAnd" -}}
+{{- if not (has "0.0.0.0/0" .root.Values.networkPolicy.clientCidrs) -}}
 from:
-  {{- range .Values.networkPolicy.clientCidrs }}
+  {{- range .root.Values.networkPolicy.clientCidrs }}
   - ipBlock: {cidr: {{ . | quote }}}
   {{- end }}
+  {{- include "parley.pods" . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* `ports` with every relay port. */}}
+{{- define "parley.relayPorts" -}}
+ports:
+  {{- range list "UDP" "TCP" }}
+  - {protocol: {{ . }}, port: {{ int $.Values.exposure.turn.relay.first }}, endPort: {{ int $.Values.exposure.turn.relay.last }}}
+  {{- end }}
 {{- end }}
 
 {{/* Clients to send to. Exceptions have to be within the network that they are excepted from. */}}

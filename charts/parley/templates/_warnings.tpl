@@ -38,7 +38,7 @@
 {{- if not .Values.redis.embedded.persistence.enabled }}
 - The store has no volume: all users and conferences are lost with its pod (redis.embedded.persistence).
 {{- else }}
-- The store is one Valkey: back up its volume (claim data-{{ $full }}-valkey-0), or use redis.mode external with replicas.
+- The store is one Valkey: back up its volume (claim {{ .Values.redis.embedded.persistence.existingClaim | default (printf "data-%s-valkey-0" $full) }}), or use redis.mode external with replicas.
 {{- end }}
 {{- end }}
 {{- if and (eq .Values.events.driver "kafka") (eq .Values.events.kafka.mode "embedded") }}
