@@ -23,6 +23,10 @@ CONTRADICTIONS: list[tuple[list[str], str]] = [
         ['exposure.type="Gateway"', 'exposure.gateway={"name": "outer", "tlsRoutes": true}'],
         "exposure.gateway.tlsRoutes finds the way by the name that clients ask for: set publicName, or exposure.https.",
     ),
+    (
+        ['exposure.type="Gateway"', 'exposure.gateway={"create": true, "className": "any", "namespace": "edge"}'],
+        "routes would look for it in exposure.gateway.namespace: leave that empty",
+    ),
     (["exposure.sip.ports.peers.enabled=true"], "needs the CA of trusted servers: set exposure.sip.peers.ca.value"),
     (
         [f"exposure.sip.ports.{name}.enabled=false" for name in ("udp", "tcp", "tls", "ws", "wss")],
@@ -40,6 +44,26 @@ CONTRADICTIONS: list[tuple[list[str], str]] = [
     (
         ['exposure.type="HostNetwork"', "exposure.sip.ports.ws.port=9464"],
         "exposure.sip.ports.ws is TCP 9464, and so is the port for metrics of the same pod: give it another number",
+    ),
+    (
+        ['exposure.type="HostNetwork"', "exposure.https.ports.https.port=7443"],
+        "exposure.https.ports.https is TCP 7443, and so is exposure.sip.ports.wss of another pod on the same node",
+    ),
+    (
+        ['exposure.type="HostNetwork"', "exposure.https.ports.https.port=9190"],
+        "exposure.https.ports.https is TCP 9190, and so is the port for rpc of another pod on the same node",
+    ),
+    (
+        [
+            'exposure.type="Gateway"',
+            'exposure.gateway={"create": true, "className": "any"}',
+            "exposure.https.ports.https.port=7443",
+        ],
+        "exposure.https.ports.https is TCP 7443, and so is exposure.sip.ports.wss of the same Gateway: give it another",
+    ),
+    (
+        ['exposure.type="LoadBalancer"', "exposure.sip.ports.ws.port=5060"],
+        "exposure.sip.ports.ws is TCP 5060, and so is exposure.sip.ports.tcp of the same Service: give it another number",
     ),
     (
         ['exposure.type="NodePort"', "exposure.https.ports.https.nodePort=30561"],
@@ -101,6 +125,19 @@ CONTRADICTIONS: list[tuple[list[str], str]] = [
         ['internalTls.mode="existingSecret"'],
         "internalTls.mode existingSecret needs the Secret: set internalTls.existingSecret",
     ),
+    (
+        ['tls.certManager.issuerRef.name="mine"'],
+        "tls.certManager.issuerRef.name is set, but tls.mode is development, which does not look at it: set tls.mode",
+    ),
+    (
+        ['tls={"mode": "certManager", "certManager": {"issuerRef": {"name": "a"}}, "existingSecret": {"name": "b"}}'],
+        "tls.existingSecret.name is set, but tls.mode is certManager, which does not look at it: set tls.mode to existing",
+    ),
+    (
+        ['internalTls.certManager.issuerRef.name="mine"'],
+        "internalTls.certManager.issuerRef.name is set, but internalTls.mode is development",
+    ),
+    (['internalTls.existingSecret="mine"'], "internalTls.existingSecret is set, but internalTls.mode is development"),
     (['redis.mode="external"'], "redis.mode external needs an address: set redis.external.url or redis.external.sentinels"),
     (['redis.external.url="redis://r:1"'], "redis.external has an address, but redis.mode is embedded"),
     (
@@ -119,6 +156,18 @@ CONTRADICTIONS: list[tuple[list[str], str]] = [
         ['redis.mode="external"', 'redis.external={"url": "redis://r:1", "username": "parley"}'],
         "redis.external.username needs redis.external.password",
     ),
+    (
+        ['redis.mode="external"', 'redis.external={"url": "redis://r:1", "tls": {"ca": {"existingSecret": "mine"}}}'],
+        "redis.external.tls.ca is set, but redis.external.tls.enabled is false, so there would be no TLS: set it to true",
+    ),
+    (
+        [
+            'redis.mode="external"',
+            'redis.external={"url": "redis://r:1", "tls": {"clientSecret": "mine", "serverName": "r"}}',
+        ],
+        "so there would be no TLS: set it to true, or take redis.external.tls.clientSecret and serverName out",
+    ),
+    (["redis.external.tls.enabled=true"], "redis.external.tls.enabled is true, but redis.mode is embedded"),
     (['events.kafka.mode="strimzi"'], "events.kafka is set up, but events.driver is redis: set events.driver to kafka"),
     (['events.driver="kafka"', 'events.kafka.mode="external"'], "needs brokers: set events.kafka.external.servers"),
     (
@@ -135,6 +184,35 @@ CONTRADICTIONS: list[tuple[list[str], str]] = [
             'events.kafka={"mode": "external", "external": {"servers": ["k:1"], "sasl": {"enabled": true}}}',
         ],
         "events.kafka.external.sasl needs username and password",
+    ),
+    (
+        [
+            'events.driver="kafka"',
+            'events.kafka={"mode": "external", "external": {"servers": ["k:1"], "tls": {"ca": {"value": "PEM"}}}}',
+        ],
+        "events.kafka.external.tls.ca is set, but events.kafka.external.tls.enabled is false, so there would be no TLS",
+    ),
+    (
+        [
+            'events.driver="kafka"',
+            'events.kafka={"mode": "external", "external": {"servers": ["k:1"], "sasl": {"username": "parley"}}}',
+        ],
+        "has a username or a password, but events.kafka.external.sasl.enabled is false, so nobody would sign in",
+    ),
+    (
+        [
+            'events.driver="kafka"',
+            'events.kafka={"mode": "external", "external": {"servers": ["k:1"], "sasl": {"password": {"value": "x"}}}}',
+        ],
+        "has a username or a password, but events.kafka.external.sasl.enabled is false, so nobody would sign in",
+    ),
+    (
+        ['events.driver="kafka"', "events.kafka.external.tls.enabled=true"],
+        "events.kafka.external.tls.enabled is true, but events.kafka.mode is embedded: set it to external",
+    ),
+    (
+        ["events.kafka.external.sasl.enabled=true"],
+        "events.kafka.external.sasl.enabled is true, but events.kafka.mode is embedded: set it to external",
     ),
     (['events.driver="kafka"', "events.replication=3"], "events.replication is 3, but the embedded Kafka is one broker"),
     (
@@ -232,6 +310,21 @@ def test_a_contradiction_is_refused_with_a_sentence(settings: list[str], sentenc
         render_with(*settings)
     assert "These values cannot work:" in str(refused.value)
     assert sentence in str(refused.value)
+
+
+def test_a_port_that_is_had_twice_is_told_once() -> None:
+    with pytest.raises(RenderError) as refused:
+        render_with("exposure.turn.ports.dtls.port=3478")
+    assert len([line for line in str(refused.value).splitlines() if line.startswith("- ")]) == 1
+
+
+def test_pods_on_different_nodes_may_have_the_same_port() -> None:
+    release = render_with(
+        'exposure.type="HostNetwork"', "exposure.https.ports.https.port=7443",
+        'services.web.nodeSelector={"role": "web"}', 'services.frontend.nodeSelector={"role": "sip"}',
+    )  # fmt: skip
+    ports = {name: {number for _, number, _ in pod.ports()} for name, pod in release.processes.items()}
+    assert ports["web"] & ports["frontend"] == {7443}
 
 
 def test_all_problems_are_told_at_once() -> None:

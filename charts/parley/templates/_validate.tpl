@@ -32,6 +32,9 @@ Values that contradict each other, or lack something: each is one sentence that 
 {{- if and $exposure.gateway.create (not $exposure.gateway.className) }}
 - exposure.gateway.create needs exposure.gateway.className: the GatewayClass that is to make it.
 {{- end }}
+{{- if and $exposure.gateway.create $exposure.gateway.namespace (ne $exposure.gateway.namespace .Release.Namespace) }}
+- exposure.gateway.create makes the Gateway in the namespace of the release, but routes would look for it in exposure.gateway.namespace: leave that empty, or set exposure.gateway.create to false and exposure.gateway.name to the Gateway that is there.
+{{- end }}
 {{- if and (not $exposure.gateway.create) (not $exposure.gateway.name) }}
 - an exposure of type Gateway needs exposure.gateway.name, or exposure.gateway.create.
 {{- end }}
@@ -60,22 +63,47 @@ Values that contradict each other, or lack something: each is one sentence that 
 {{- include "parley.problems.samePorts" . }}
 {{- end }}
 
-{{/* Two ports of one pod, or of one node, with one number. */}}
+{{/*
+Two ports with one number where it can be had once: in a pod, on a node (by pods that are sent to the same ones), in a Service,
+in a Gateway. `taken` has who has a number at a place, as {what, process}.
+*/}}
 {{- define "parley.problems.samePorts" -}}
-{{- range $process := include "parley.processes" . | fromJsonArray }}
+{{- $where := include "parley.whereabouts" . | fromJson }}
 {{- $taken := dict }}
-{{- range $name, $port := $process.ports }}{{ $_ := set $taken (printf "TCP %d" (int $port)) (printf "the port for %s" $name) }}{{ end }}
-{{- range include "parley.clientPorts" $ | fromJsonArray }}
-{{- if has .service $process.services }}
-{{- $number := printf "%s %d" .protocol (int .container) }}
-{{- $path := printf "exposure.%s.ports.%s" .group .key }}
-{{- with get $taken $number }}
-- {{ $path }} is {{ $number }}, and so is {{ . }} of the same pod: give it another number.
-{{- end }}
-{{- $_ := set $taken $number $path }}
+{{- range $process := include "parley.processes" . | fromJsonArray }}
+{{- range $name, $port := $process.ports }}
+{{- $who := dict "what" (printf "the port for %s" $name) "process" $process.name }}
+{{- $_ := set $taken (printf "%s TCP %d" (include "parley.portPlace" $process) (int $port)) $who }}
 {{- end }}
 {{- end }}
+{{- range $port := include "parley.clientPorts" . | fromJsonArray }}
+{{- $process := get $where .service }}
+{{- $who := dict "what" (printf "exposure.%s.ports.%s" .group .key) "process" $process.name }}
+{{- $claims := list (dict "at" (include "parley.portPlace" $process) "number" .container "place" "") (dict "at" (printf "group %s" .group) "number" .port "place" "of the same Service") }}
+{{- if and $.Values.exposure.gateway.create (eq (include "parley.exposureType" (dict "root" $ "group" .group)) "Gateway") }}
+{{- $claims = append $claims (dict "at" "gateway" "number" .port "place" "of the same Gateway") }}
 {{- end }}
+{{- $told := "" }}
+{{- range $claims }}
+{{- $number := printf "%s %d" $port.protocol (int .number) }}
+{{- $key := printf "%s %s" .at $number }}
+{{- $other := get $taken $key }}
+{{- if and $other (not $told) }}
+{{- $told = "yes" }}
+- {{ $who.what }} is {{ $number }}, and so is {{ $other.what }} {{ .place | default (eq $other.process $process.name | ternary "of the same pod" "of another pod on the same node") }}: give it another number.
+{{- end }}
+{{- $_ := set $taken $key $who }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where a process has its ports: on the nodes that it is sent to, or in its pod. Takes a process. */}}
+{{- define "parley.portPlace" -}}
+{{- if .hostNetwork -}}
+nodes {{ list .settings.nodeSelector .settings.affinity | toJson }}
+{{- else -}}
+pod {{ .name }}
+{{- end -}}
 {{- end }}
 
 {{/* Node ports: Kubernetes gives each number to one Service alone, whatever the protocol. */}}
@@ -189,14 +217,38 @@ Values that contradict each other, or lack something: each is one sentence that 
 {{- if and (eq .Values.internalTls.mode "existingSecret") (not .Values.internalTls.existingSecret) }}
 - internalTls.mode existingSecret needs the Secret: set internalTls.existingSecret.
 {{- end }}
+{{- $given := dict
+  "tls.certManager.issuerRef.name" (list "tls.mode" $tls.mode "certManager" $tls.certManager.issuerRef.name)
+  "tls.existingSecret.name" (list "tls.mode" $tls.mode "existingSecret" $tls.existingSecret.name)
+  "internalTls.certManager.issuerRef.name" (list "internalTls.mode" .Values.internalTls.mode "certManager" .Values.internalTls.certManager.issuerRef.name)
+  "internalTls.existingSecret" (list "internalTls.mode" .Values.internalTls.mode "existingSecret" .Values.internalTls.existingSecret) }}
+{{- range $path, $row := $given }}
+{{- if and (index $row 3) (ne (index $row 1) (index $row 2)) }}
+- {{ $path }} is set, but {{ index $row 0 }} is {{ index $row 1 }}, which does not look at it: set {{ index $row 0 }} to {{ index $row 2 }}, or take it out.
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What is given for TLS that is not switched on, so that all would go unencrypted. Takes {path, tls}. */}}
+{{- define "parley.problems.unusedTls" -}}
+{{- $given := list }}
+{{- if or .tls.ca.value .tls.ca.existingSecret }}{{ $given = append $given "ca" }}{{ end }}
+{{- range list "clientSecret" "serverName" }}{{ if get $.tls . }}{{ $given = append $given . }}{{ end }}{{ end }}
+{{- if and $given (not .tls.enabled) }}
+- {{ .path }}.{{ first $given }} is set, but {{ .path }}.enabled is false, so there would be no TLS: set it to true, or take {{ .path }}.{{ join " and " $given }} out.
+{{- end }}
 {{- end }}
 
 {{- define "parley.problems.redis" -}}
 {{- $external := .Values.redis.external }}
+{{- include "parley.problems.unusedTls" (dict "path" "redis.external.tls" "tls" $external.tls) }}
 {{- $here := eq .Values.redis.mode "embedded" }}
 {{- if $here }}
 {{- if or $external.url $external.sentinels }}
 - redis.external has an address, but redis.mode is embedded: set redis.mode to external, or take the address out.
+{{- end }}
+{{- if $external.tls.enabled }}
+- redis.external.tls.enabled is true, but redis.mode is embedded: set redis.mode to external, or redis.external.tls.enabled to false.
 {{- end }}
 {{- else }}
 {{- if and $external.url $external.sentinels }}
@@ -222,6 +274,17 @@ Values that contradict each other, or lack something: each is one sentence that 
 {{- $external := $events.kafka.external }}
 {{- if and (eq $events.driver "redis") (or $external.servers (ne $events.kafka.mode "embedded")) }}
 - events.kafka is set up, but events.driver is redis: set events.driver to kafka.
+{{- end }}
+{{- include "parley.problems.unusedTls" (dict "path" "events.kafka.external.tls" "tls" $external.tls) }}
+{{- if and (not $external.sasl.enabled) (or $external.sasl.username $external.sasl.password.value $external.sasl.password.existingSecret) }}
+- events.kafka.external.sasl has a username or a password, but events.kafka.external.sasl.enabled is false, so nobody would sign in: set it to true, or take them out.
+{{- end }}
+{{- if ne $events.kafka.mode "external" }}
+{{- range $name := list "tls" "sasl" }}
+{{- if (get $external $name).enabled }}
+- events.kafka.external.{{ $name }}.enabled is true, but events.kafka.mode is {{ $events.kafka.mode }}: set it to external, or events.kafka.external.{{ $name }}.enabled to false.
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if eq $events.driver "kafka" }}
 {{- if and (eq $events.kafka.mode "external") (not $external.servers) }}
