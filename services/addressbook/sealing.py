@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from parley.addressbook.errors import EntryError
@@ -53,7 +53,7 @@ class Sealer:
 
     async def run(self) -> None:
         """Goes through all users until nobody is left."""
-        wait = self._retry_s
+        waits = self._waits()
         total = 0
         while True:
             try:
@@ -61,14 +61,20 @@ class Sealer:
                 total += count
                 if not left:
                     break
-                problem = f"those of {left} users are left; previous_master_key is still needed"
+                problem, wait = f"those of {left} users are left; previous_master_key is still needed", next(waits)
             except StoreError as error:
-                problem = str(error)
+                problem, wait = str(error), self._retry_s
             if self._repeats.is_due(problem):
                 logger.warning("credentials are not all sealed anew yet: %s", problem)
             await asyncio.sleep(wait)
-            wait = min(2 * wait, _LONGEST_RETRY_S)
         logger.info("credentials of %d users were sealed anew; previous_master_key is not needed any more", total)
+
+    def _waits(self) -> Iterator[float]:
+        """Longer each time: what cannot be done now may have to be put right by somebody."""
+        wait = self._retry_s
+        while True:
+            yield wait
+            wait = min(2 * wait, _LONGEST_RETRY_S)
 
     async def seal_all(self) -> tuple[int, int]:
         """Of how many users they were sealed anew, and of how many that could not be done. Raises StoreError."""

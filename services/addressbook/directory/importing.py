@@ -25,7 +25,7 @@ from services.addressbook.directory.keys import PREFIX
 from services.addressbook.directory.metrics import IMPORTED
 from services.addressbook.directory.repository import EntryRepository
 from services.addressbook.directory.resolving import ids_of_names
-from services.addressbook.leases import Lease
+from services.addressbook.leases import Lease, LeaseLost
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Importer:
         tally = Tally()
         try:
             async with self._lease.hold() as held:
-                if not held:
+                if held is None:
                     raise ImportBusy
                 await self._take(file, options, tally, report)
             report.state = pb.JOB_STATE_DONE
@@ -119,6 +119,8 @@ class Importer:
             report.state, report.failure = pb.JOB_STATE_FAILED, "another import is under way; try again when it is done"
         except CsvError as error:
             report.state, report.failure = pb.JOB_STATE_FAILED, str(error)
+        except LeaseLost as error:
+            report.state, report.failure = pb.JOB_STATE_FAILED, f"{error}; import the file again"
         except StoreError as error:
             report.state, report.failure = pb.JOB_STATE_FAILED, f"the store is away ({error}); import the file again"
         _fill(report, tally)

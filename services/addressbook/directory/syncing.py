@@ -30,7 +30,7 @@ from services.addressbook.directory.ldap.client import LdapClient, LdapError, Ld
 from services.addressbook.directory.ldap.mapping import Mapping as LdapMapping
 from services.addressbook.directory.metrics import IMPORTED, SYNCED_AT, SYNCS
 from services.addressbook.directory.repository import EntryRepository
-from services.addressbook.leases import Lease
+from services.addressbook.leases import Lease, LeaseLost
 
 logger = logging.getLogger(__name__)
 
@@ -133,9 +133,7 @@ class Syncer:
                 state = await self._state(source)
                 left = (state.next_at_ms - self._now_ms()) / 1000
                 if left <= 0:
-                    async with source.lease.hold() as held:
-                        if held:
-                            await self._once(source, pb.SyncReport(source=name), dry_run=False, full=False)
+                    await self._alone(source, pb.SyncReport(source=name), dry_run=False, full=False)
                 else:
                     wait = min(wait, left)
             except StoreError as error:
@@ -149,15 +147,9 @@ class Syncer:
             raise SyncBusy
         report = pb.SyncReport(source=name, state=pb.JOB_STATE_RUNNING, dry_run=dry_run, started_at_ms=self._now_ms())
         await self._keep(source, report)
-
-        async def work() -> None:
-            async with source.lease.hold() as held:
-                if held:
-                    await self._once(source, report, dry_run=dry_run, full=full)
-
         answer = pb.SyncReport()
         answer.CopyFrom(report)
-        self._spawn(f"directory sync {name}", work())
+        self._spawn(f"directory sync {name}", self._alone(source, report, dry_run=dry_run, full=full))
         return answer
 
     async def status(self, name: str) -> list[pb.SyncReport]:
@@ -182,6 +174,16 @@ class Syncer:
         return source
 
     # One run
+
+    async def _alone(self, source: _Source, report: pb.SyncReport, *, dry_run: bool, full: bool) -> None:
+        """A run, unless another replica is at it; one that loses the lease is broken off, and its report is left alone."""
+        try:
+            async with source.lease.hold() as held:
+                if held is not None:
+                    await self._once(source, report, dry_run=dry_run, full=full)
+        except LeaseLost as error:
+            SYNCS.labels(source.name, "failed").inc()
+            logger.warning("reading %s was broken off: %s", source.client.source, error)
 
     async def _once(self, source: _Source, report: pb.SyncReport, *, dry_run: bool, full: bool) -> None:
         report.state, report.dry_run, report.started_at_ms = pb.JOB_STATE_RUNNING, dry_run, self._now_ms()

@@ -31,7 +31,7 @@ from parley.proto.addressbook.v1.book_files_pb2 import FilesManifest, KeptFile
 from services.addressbook.blobs import BlobError, BlobStore
 from services.addressbook.files.config import FilesConfig
 from services.addressbook.files.manifest import FileSet, Manifest
-from services.addressbook.leases import Lease
+from services.addressbook.leases import Held
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class FileMaker:
         self._layout = layout
         self._rules = rules
 
-    async def make(self, lease: Lease) -> FilesManifest:
+    async def make(self, held: Held) -> FilesManifest:
         """Makes the files of today, for who holds the lease. Raises BookFileError, BlobError, SwitchError, StoreError."""
         before = await self._manifest.current()
         today = day_of(self._clock.wall())
@@ -92,7 +92,7 @@ class FileMaker:
         made.entries = await self._gather(books)
         for book in books:
             made.files.extend(await self._files(book, today, before))
-        await self._manifest.switch(before, made, lease)
+        await self._manifest.switch(before, made, held)
         return made
 
     def _book(self, *, devices: bool) -> _Book:

@@ -10,7 +10,7 @@ from typing import Final
 from parley.platform.clock import Clock
 from parley.platform.store.client import Store
 from parley.proto.addressbook.v1.book_files_pb2 import FilesManifest, KeptFile
-from services.addressbook.leases import Lease
+from services.addressbook.leases import Held
 
 PREFIX: Final = "parley:ab:{files}:"
 MANIFEST: Final = PREFIX + "manifest"
@@ -64,12 +64,12 @@ class Manifest:
             self._known = FileSet.of(int(found or 0), data or b"")
         return self._known
 
-    async def switch(self, before: FileSet, manifest: FilesManifest, lease: Lease) -> None:
+    async def switch(self, before: FileSet, manifest: FilesManifest, held: Held) -> None:
         """Puts another set in place of the one that was read. Raises SwitchError, StoreError."""
         gone: Collection[str] = before.blobs - {kept.blob for kept in manifest.files}
         reply = await self._switch.durable(
-            [MANIFEST, lease.key, self._registry],
-            [lease.token, before.version, manifest.SerializeToString(), round(self._clock.wall() * 1000), *sorted(gone)],
+            [MANIFEST, held.key, self._registry],
+            [held.token, before.version, manifest.SerializeToString(), round(self._clock.wall() * 1000), *sorted(gone)],
         )
         if reply == -1:
             raise SwitchError("making the files took so long that another process may make them")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from parley.addressbook.errors import BookFileError
+from parley.addressbook.errors import AddressBookError
 from parley.addressbook.files.names import day_of
 from parley.platform.clock import Clock
 from parley.platform.store.client import Store
@@ -25,7 +25,7 @@ from services.addressbook.files.config import FilesConfig
 from services.addressbook.files.making import FileMaker
 from services.addressbook.files.manifest import LEASE, PROBLEM, Manifest, SwitchError
 from services.addressbook.files.metrics import BYTES, FILES, MADE_AT, RUNS, SECONDS, SWEPT
-from services.addressbook.leases import Lease
+from services.addressbook.leases import Held, Lease, LeaseLost
 
 logger = logging.getLogger(__name__)
 
@@ -118,19 +118,22 @@ class FileRuns:
         self._making = True
         try:
             async with self.lease.hold() as held:
-                if not held:
+                if held is None:
                     raise Busy
-                return await self._make()
+                return await self._make(held)
+        except LeaseLost as error:
+            await self._failed(error)
+            return False
         finally:
             self._making = False
 
-    async def _make(self) -> bool:
+    async def _make(self, held: Held) -> bool:
         begun = self._clock.monotonic()
         try:
             with self._tracer.start("addressbook.make_files", parent="") as span:
-                made = await self._maker.make(self.lease)
+                made = await self._maker.make(held)
                 span.set("parley.files", len(made.files))
-        except (BookFileError, BlobError, SwitchError, StoreError) as error:
+        except (AddressBookError, BlobError, SwitchError, StoreError) as error:
             await self._failed(error)
             return False
         RUNS.labels("made").inc()

@@ -168,11 +168,21 @@ async def test_who_lost_the_lease_changes_nothing(store: Store, clock: FakeClock
         assert (await files.manifest.current()).manifest.entries == 2
         assert b"took so long" in valkey.ask("HGET", "parley:ab:{files}:problem", "text")
         async with other.runs.lease.hold() as held:
-            assert held
+            assert held is not None
             before = await other.manifest.current()
             valkey.ask("HSET", MANIFEST, "v", before.version + 1)
             with pytest.raises(SwitchError, match="meanwhile"):
-                await other.manifest.switch(before, before.manifest, other.runs.lease)
+                await other.manifest.switch(before, before.manifest, held)
+
+
+async def test_a_run_that_loses_its_lease_is_broken_off(store: Store, clock: FakeClock, valkey: Valkey) -> None:
+    files = Files(store, clock, [person(1)], lease_s=0.3)
+    files.entries.hold = asyncio.Event()
+    making = asyncio.create_task(files.runs.make())
+    await files.entries.reading.wait()
+    valkey.ask("SET", LEASE, "another")
+    assert not await asyncio.wait_for(making, 10)
+    assert b"another process may have taken it over" in valkey.ask("HGET", "parley:ab:{files}:problem", "text")
 
 
 @pytest.mark.parametrize("failure", [BookFileError("a contact is too large"), StoreUnavailable("the store is away")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from parley.platform.store.client import Store
 from parley.platform.tls import DevelopmentCa
 from parley.proto.addressbook.v1 import addressbook_pb2 as users_pb
 from parley.proto.addressbook.v1 import directory_pb2 as pb
+from services.addressbook.directory import syncing
 from services.addressbook.directory.config import LdapConfig
+from services.addressbook.directory.keys import PREFIX
 from services.addressbook.directory.ldap.client import LdapClient, LdapError
 from tests.integration.services.directory_rig import Directory
 from tests.support.openldap import ADMIN, BASE, PASSWORD, OpenLdap, openldap_missing, person_dn
@@ -180,6 +183,26 @@ async def test_an_outage_keeps_everybody(store: Store, clock: FakeClock, people:
         people.start()
     report = await sync(directory)
     assert (report.state, report.failures) == (pb.JOB_STATE_DONE, 0)
+
+
+async def test_a_run_that_loses_its_lease_is_broken_off(
+    store: Store, clock: FakeClock, people: OpenLdap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "_LEASE_S", 0.3)
+    directory = Directory(store, clock, {"main": config_of(people)})
+    write_many = directory.entries.write_many
+
+    async def stand_still(*_: object) -> None:
+        await store.execute("SET", f"{PREFIX}sync-lease:main", "another")
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(directory.entries, "write_many", stand_still)
+    assert (await asyncio.wait_for(sync(directory), 15)).state == pb.JOB_STATE_RUNNING  # another is at it
+    await store.execute("DEL", f"{PREFIX}sync-lease:main")
+    (report,) = await directory.syncer.status("main")
+    assert report.state == pb.JOB_STATE_FAILED
+    monkeypatch.setattr(directory.entries, "write_many", write_many)
+    assert (await sync(directory)).added == PEOPLE + 1
 
 
 async def test_a_look_that_would_remove_very_many_fails(store: Store, clock: FakeClock, people: OpenLdap) -> None:
