@@ -2,7 +2,8 @@
 
 They run on the package regex, which knows most of what .NET does and, unlike the standard library's, ends a search after a
 time. What would mean something else here than there is refused: subtraction of character classes, balancing groups, the
-option "n", and references to groups that are not there.
+option "n", references to groups that are not there, groups with and without names in one pattern, which .NET numbers in
+another order, and all that only `regex` knows, as recursion.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ SECONDS: Final = 0.05
 _REFERENCE: Final = re.compile(r"\$(?:(\$)|(\d+)|\{(\w+)\}|([&+_`']))")
 _OPTIONS: Final = re.compile(r"\(\?[a-zA-Z]*-?[a-zA-Z]*[:)]")
 _BALANCING: Final = re.compile(r"\(\?[<'](?:\w*-\w+|\d+)[>']")
-_QUOTED_NAME: Final = re.compile(r"\(\?'(\w+)'")
+_GROUP: Final = re.compile(
+    r"\((?:\?(?:[:=!>]|<[=!]|#[^)]*\)|[imsx]*(?:-[imsx]*)?[:)]|\((?!DEFINE\))|(?:<(?=\w+>)|'(?=\w+'))(\w+)[>']))?"
+)
+"""How .NET begins groups, and what else stands in parentheses."""
+_QUANTIFIER: Final = re.compile(r"(?:[*+?]|\{[0-9]+(?:,[0-9]*)?\})\??")
+_CATEGORY: Final = re.compile(r"\\[pP]\{[\w-]+\}")
+_ESCAPES: Final = frozenset("aAbBcdDefGknpPrsStuvwWxzZ")
+"""Letters that mean something in .NET behind a backslash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +71,74 @@ def compile_pattern(text: str) -> Any:
 def _translated(text: str) -> str:
     """The pattern in the dialect of `regex`."""
     out: list[str] = []
-    in_class = False
+    named = unnamed = False
     at = 0
     while at < len(text):
-        char = text[at]
-        if char == "\\":
-            pair = text[at : at + 2]
-            out.append(pair if in_class else {"\\z": r"\Z", "\\Z": r"(?=\n?\Z)"}.get(pair, pair))
-            at += 2
-            continue
-        if in_class and char == "[":
+        if text[at] == "\\":
+            part, end = _escape(text, at)
+            part = {"\\z": r"\Z", "\\Z": r"(?=\n?\Z)"}.get(part, part)
+        elif text[at] == "[":
+            part, end = _class(text, at)
+        elif text[at] == "(":
+            part, end, name = _group_start(text, at)
+            named, unnamed = named or bool(name), unnamed or part == "("
+        elif (found := _QUANTIFIER.match(text, at)) is not None:
+            part, end = found[0], found.end()
+            if _QUANTIFIER.match(text, end) is not None:
+                raise NumberRuleError(f"the quantifier at character {end + 1} has nothing before it that it could be for")
+        else:
+            part, end = text[at], at + 1
+            if part == "{":  # here it would begin a tolerance for what is misspelled
+                part = r"\{"
+        out.append(part)
+        at = end
+    if named and unnamed:
+        raise NumberRuleError("groups have either all a name, or none; write (?:...) for those that are not captured")
+    return "".join(out)
+
+
+def _escape(text: str, at: int) -> tuple[str, int]:
+    """What a backslash begins, and where that ends."""
+    pair = text[at : at + 2]
+    if pair[1:].isascii() and pair[1:].isalpha() and pair[1:] not in _ESCAPES:
+        raise NumberRuleError(f"{pair} is not known; write the character alone, or what stands for it in .NET")
+    if pair[1:] in ("p", "P"):
+        category = _CATEGORY.match(text, at)
+        if category is None:
+            raise NumberRuleError(f"{pair} has to name what it is for, as in {pair}{{L}}")
+        pair = category[0]
+    return pair, at + len(pair)
+
+
+def _class(text: str, at: int) -> tuple[str, int]:
+    """A character class, and where it ends."""
+    out = ["["]
+    at += 1
+    if text[at : at + 1] == "^":
+        out.append("^")
+        at += 1
+    if text[at : at + 1] == "]":  # the first one is a literal
+        out.append(r"\]")
+        at += 1
+    while at < len(text) and text[at] != "]":
+        part, end = _escape(text, at) if text[at] == "\\" else (text[at], at + 1)
+        if part == "[":
             if text[at - 1] == "-":
                 raise NumberRuleError("subtraction of character classes is not taken; list what is meant")
-            char = r"\["
-        elif char == "[":
-            in_class = True
-            if text[at + 1 : at + 2] == "^":
-                char, at = "[^", at + 1
-            if text[at + 1 : at + 2] == "]":  # the first one is a literal
-                char, at = char + r"\]", at + 1
-        elif in_class and char == "]":
-            in_class = False
-        elif not in_class and char == "(":
-            named = _QUOTED_NAME.match(text, at)
-            if named is not None:
-                char, at = f"(?<{named[1]}>", named.end() - 1
-        out.append(char)
-        at += 1
-    return "".join(out)
+            part = r"\["
+        out.append(part)
+        at = end
+    return "".join(out) + text[at : at + 1], at + 1
+
+
+def _group_start(text: str, at: int) -> tuple[str, int, str]:
+    """What a parenthesis begins, where that ends, and the name of the group; "" for none."""
+    found = _GROUP.match(text, at)
+    assert found is not None
+    if found[0] == "(" and text[found.end() : found.end() + 1] in ("?", "*"):
+        raise NumberRuleError(f"{text[at : at + 4]!r} begins nothing that is known in .NET")
+    name = found[1] or ""
+    return (f"(?<{name}>" if name else found[0]), found.end(), name
 
 
 def parse_replacement(text: str, pattern: Any) -> Replacement:

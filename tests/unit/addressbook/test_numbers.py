@@ -74,6 +74,10 @@ def test_the_rule_for_e164() -> None:
         (r"(?<=^00)(\d+)$", "+$1", "0049301234", ""),  # what is left before the match stays
         (r"^(1)?(\d{3})$", "+491$1$2", "123", "tel:+491123"),  # a group that took no part is empty
         (r"^(\d)(\d+)$", "+49${1}0$2", "1234567", "tel:+4910234567"),
+        (r"^(?:12{e})?(\d+)$", "+49$1", "345678", "tel:+49345678"),  # a brace that ends no quantifier is a literal
+        (r"^(\p{Nd}{2,})\*{,3}$", "+49$1", "1234*{,3}", "tel:+491234"),
+        (r"^(?#a (comment)(?(?=1)(\d{4})|0+?(\d+))$", "+49$1$2", "0012345", "tel:+49012345"),
+        (r"^(?i-s:(x))?(?(1)(\d+)|0{1,2}(\d+))$", "+49$2$3", "X123456", "tel:+49123456"),
     ],
 )  # fmt: skip
 def test_patterns_and_replacements_of_dotnet(pattern: str, replacement: str, number: str, result: str) -> None:
@@ -97,9 +101,24 @@ def test_patterns_and_replacements_of_dotnet(pattern: str, replacement: str, num
         ("x", " ", "a replacement has 1 to 256 characters"),
         ("x\ny", "+1", "a rule has two lines, and the second one does not begin with #"),
         ("x", "#1", "a rule has two lines, and the second one does not begin with #"),
-        (r"(?P>x)", "+1", None),
+        (
+            r"^(?<area>\d{3})(\d+)$", "+1$1$2",
+            "groups have either all a name, or none; write (?:...) for those that are not captured",
+        ),
+        (r"(?P>x)", "+1", "'(?P>' begins nothing that is known in .NET"),
+        (r"(?R)", "+1", "'(?R)' begins nothing that is known in .NET"),
+        (r"(\d)(?1)", "+1", "'(?1)' begins nothing that is known in .NET"),
+        (r"(?<x>\d)(?&x)", "+1", "'(?&x' begins nothing that is known in .NET"),
+        (r"(?|(1)|(2))", "+1", "'(?|(' begins nothing that is known in .NET"),
+        (r"(?(DEFINE)(1))1", "+1", "'(?(D' begins nothing that is known in .NET"),
+        (r"1(*SKIP)", "+1", "'(*SK' begins nothing that is known in .NET"),
+        (r"(?r)1", "+1", "'(?r)' begins nothing that is known in .NET"),
+        (r"^\d++$", "+1", "the quantifier at character 5 has nothing before it that it could be for"),
+        (r"\K1", "+1", r"\K is not known; write the character alone, or what stands for it in .NET"),
+        (r"[\h]1", "+1", r"\h is not known; write the character alone, or what stands for it in .NET"),
+        (r"\pL", "+1", r"\p has to name what it is for, as in \p{L}"),
     ],
-)
+)  # fmt: skip
 def test_rules_that_cannot_be_used(pattern: str, replacement: str, problem: str | None) -> None:
     with pytest.raises(NumberRuleError) as refused:
         CompanyRule.of(pattern, replacement, 7)
