@@ -14,6 +14,8 @@ from parley.addressbook.errors import EntryError
 
 FORM: Final = 1
 MAX_BYTES: Final = 16 * 1024 * 1024
+_FOR_VERSION: Final = 64
+"""Bytes of it that are left to the version, which is kept apart."""
 
 _TEXTS: Final = (
     "address", "display_name", "given_name", "surname", "mail", "mail_nickname", "title", "department", "company", "office",
@@ -25,7 +27,7 @@ _KNOWN: Final = frozenset(
 
 
 def to_json(entry: Entry) -> bytes:
-    """The entry in the latest form, in UTF-8 on one line."""
+    """The entry in the latest form, in UTF-8 on one line. Raises EntryError for one that is too large to be read again."""
     content: dict[str, Any] = {"v": FORM, "id": str(entry.id), "kind": entry.kind.value}
     content |= {name: value for name in _TEXTS if (value := getattr(entry, name))}
     if entry.numbers:
@@ -44,7 +46,10 @@ def to_json(entry: Entry) -> bytes:
         content["origin"] = [entry.origin.source, entry.origin.key, entry.origin.version]
     if entry.version:
         content["version"] = entry.version
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    if len(data) > MAX_BYTES - _FOR_VERSION:
+        raise EntryError("", f"its {len(data)} bytes are more than an entry may have; nest groups instead of long lists")
+    return data
 
 
 def _number(number: PhoneNumber) -> list[str]:
@@ -68,6 +73,14 @@ def from_json(data: bytes) -> Entry:
     """The entry. Raises EntryError for what is none, is too large or was written in a later form."""
     if len(data) > MAX_BYTES:
         raise EntryError("", f"more than {MAX_BYTES} bytes are no entry")
+    return checked(as_written(data))
+
+
+def as_written(data: bytes) -> Entry:
+    """The entry as it was written, whether it may be kept or not. Raises EntryError for what is none, or of a later form.
+
+    What is removed or replaced has to be known as it is, above all what it is found by.
+    """
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
@@ -82,7 +95,7 @@ def from_json(data: bytes) -> Entry:
     unknown = content.keys() - _KNOWN
     if unknown:
         raise EntryError(min(unknown), "there is no such field")
-    return checked(_entry(content))
+    return _entry(content)
 
 
 def _entry(content: dict[str, Any]) -> Entry:

@@ -19,7 +19,7 @@ from parley.proto.events.v1.directory_pb2 import EntryChanged
 from parley.proto.events.v1.user_pb2 import UserChanged
 from services.addressbook.directory.keys import BY_ADDRESS, PREFIX, entry_key, lookup_key
 from services.addressbook.directory.links import entry_of_user, follows
-from services.addressbook.directory.repository import parse
+from services.addressbook.directory.repository import parse_kept
 from services.addressbook.directory.writing import TOPIC as DIRECTORY_TOPIC
 from services.addressbook.directory.writing import (
     USERS_OUTBOX,
@@ -129,9 +129,10 @@ class UserRepository:
 
     async def _entry(self, address: str, user: User | None, event: UserChanged) -> EntryChange | None:
         """What becomes of the entry with the user's address; None when nothing does."""
-        id = await self._store.execute("HGET", lookup_key(BY_ADDRESS), address)
-        raw = await self._store.execute("GET", entry_key(UUID(id.decode()))) if id is not None else None
-        before = parse(raw) if raw is not None else None
+        found = await self._store.execute("HGET", lookup_key(BY_ADDRESS), address)
+        id = UUID(found.decode()) if found is not None else None
+        raw = await self._store.execute("GET", entry_key(id)) if id is not None else None
+        before = parse_kept(id, raw) if id is not None and raw is not None else None
         if before is not None and before.kind is not Kind.USER:
             raise Exists
         if before is not None and before.origin.source.startswith("ldap:"):

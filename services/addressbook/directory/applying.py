@@ -96,7 +96,7 @@ class Applier:
         self._dry_run = dry_run
         self._adopts = adopts
         self._people: list[Item] = []
-        self._groups: list[Item] = []
+        self._groups: dict[UUID, Item] = {}
         self._again: list[Item] = []
         self._known: dict[str, UUID] = {}
         self.seen: set[UUID] = set()
@@ -110,20 +110,27 @@ class Applier:
             for _, value in lookups_of(item.entry):
                 self._known.setdefault(value.casefold().removeprefix("sip:"), item.entry.id)
                 self._known.setdefault(value.casefold(), item.entry.id)
-            (self._groups if item.entry.kind is Kind.GROUP else self._people).append(item)
+            if item.entry.kind is Kind.GROUP:
+                self._groups[item.entry.id] = item
+            else:
+                self._people.append(item)
         while len(self._people) >= BATCH:
             some, self._people = self._people[:BATCH], self._people[BATCH:]
             await self._apply(some, last=False)
 
+    def known(self, name: str) -> UUID | None:
+        """Whom the source calls so."""
+        return self._known.get(name.strip().casefold())
+
     def group(self, id: UUID) -> Entry | None:
         """A group that waits."""
-        return next((item.entry for item in self._groups if item.entry.id == id), None)
+        item = self._groups.get(id)
+        return item.entry if item is not None else None
 
     def put_group(self, group: Entry) -> None:
         """Has a group written in the end, in the place of one that waits."""
-        line = next((item.line for item in self._groups if item.entry.id == group.id), 0)
-        self._groups = [item for item in self._groups if item.entry.id != group.id]
-        self._groups.append(Item(group, line))
+        waits = self._groups.get(group.id)
+        self._groups[group.id] = Item(group, waits.line if waits is not None else 0)
         self.seen.add(group.id)
 
     async def finish(self) -> None:
@@ -131,7 +138,7 @@ class Applier:
         people, self._people = self._people, []
         await self._apply(people, last=False)
         await self._apply_again()
-        groups, self._groups = self._groups, []
+        groups, self._groups = list(self._groups.values()), {}
         for begin in range(0, len(groups), BATCH):
             some = [
                 replace(item, entry=await with_members(self._entries, item.entry, self._source, self._known))
@@ -144,7 +151,7 @@ class Applier:
         """Removes entries of the source. Raises StoreError."""
         for begin in range(0, len(ids), BATCH):
             some = ids[begin : begin + BATCH]
-            befores = await self._entries.get_many(some)
+            befores = await self._entries.as_kept(some)
             writes = [
                 (Write(id, None, before.version), before)
                 for id, before in zip(some, befores, strict=True)
@@ -185,7 +192,7 @@ class Applier:
 
     async def _apply_once(self, items: Sequence[Item], *, last: bool) -> tuple[list[Item], StoreError | None]:
         """Writes some; those that have to be written again, and why. Raises StoreError when nothing was written."""
-        befores = await self._entries.get_many([item.entry.id for item in items])
+        befores = await self._entries.as_kept([item.entry.id for item in items])
         wanted: list[tuple[Item, Write, Entry | None]] = []
         told: list[Callable[[], None]] = []
         for item, before in zip(items, befores, strict=True):

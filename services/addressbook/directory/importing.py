@@ -6,15 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from secrets import token_hex
 from typing import Any, Final
 from uuid import UUID
 
 from parley.addressbook.csvfiles import BadRow, CsvFile, Row
-from parley.addressbook.entries import Entry, Kind, Membership, Origin, uuid_of_name
-from parley.addressbook.errors import CsvError
+from parley.addressbook.entries import Entry, Kind, Membership, Origin, checked, uuid_of_name
+from parley.addressbook.errors import CsvError, EntryError
 from parley.addressbook.numbers.normalising import Normaliser
 from parley.platform.clock import Clock
 from parley.platform.store.client import Store
@@ -57,6 +57,15 @@ class _Options:
     name: str
     dry_run: bool
     remove_absent: bool
+
+
+@dataclass(slots=True)
+class _Joining:
+    """Who is to be in a group that rows name."""
+
+    line: int
+    """Of the first row that names it."""
+    members: list[UUID] = field(default_factory=list)
 
 
 class Importer:
@@ -117,7 +126,7 @@ class Importer:
             report.state = pb.JOB_STATE_DONE
         except ImportBusy:
             report.state, report.failure = pb.JOB_STATE_FAILED, "another import is under way; try again when it is done"
-        except CsvError as error:
+        except (CsvError, EntryError) as error:
             report.state, report.failure = pb.JOB_STATE_FAILED, str(error)
         except LeaseLost as error:
             report.state, report.failure = pb.JOB_STATE_FAILED, f"{error}; import the file again"
@@ -141,7 +150,7 @@ class Importer:
         applier = Applier(
             self._entries, self._normaliser, SOURCE, tally, dry_run=options.dry_run, adopts=True
         )  # fmt: skip
-        groups: dict[str, list[UUID]] = {}
+        groups: dict[str, _Joining] = {}
         rows = file.rows()
         while True:
             chunk = await asyncio.to_thread(_some, rows)
@@ -154,13 +163,13 @@ class Importer:
                     tally.trouble(*(Trouble(problem.text, row.line, problem.column) for problem in row.problems))
                     continue
                 for name in row.member_of:
-                    groups.setdefault(name, []).append(row.entry.id)
+                    groups.setdefault(name, _Joining(row.line)).members.append(row.entry.id)
                 items.append(row)
             await applier.add(await self._items(items, tally))
             _fill(report, tally)
             with suppress(StoreError):  # how far it came is told the next time
                 await self._keep(report)
-        await self._join(applier, groups)
+        await self._join(applier, groups, tally)
         await applier.finish()
         if options.remove_absent:
             if tally.bad:  # a row that cannot be read does not say whom it is about
@@ -185,20 +194,21 @@ class Importer:
             items.append(Item(row.entry, row.line, None, credentials))
         return items
 
-    async def _join(self, applier: Applier, groups: dict[str, list[UUID]]) -> None:
+    async def _join(self, applier: Applier, groups: dict[str, _Joining], tally: Tally) -> None:
         """Puts rows into the groups that they name; a group that nobody knows is made."""
         if not groups:
             return
         found = await ids_of_names(self._entries, list(groups))
-        for name, members in groups.items():
-            id = found.get(name) or uuid_of_name(Kind.GROUP, name)
-            group = applier.group(id) or await self._entries.get(id)
-            if group is None:
-                mail = name if "@" in name else ""
-                group = Entry(id, Kind.GROUP, display_name=name, mail=mail, origin=Origin(SOURCE, name))
-            membership = group.membership or Membership()
-            all_of_them = tuple(dict.fromkeys((*membership.members, *members)))
-            applier.put_group(replace(group, membership=replace(membership, members=all_of_them)))
+        for name, joining in groups.items():
+            waits = applier.known(name)
+            id = found.get(name) or waits or uuid_of_name(Kind.GROUP, name)
+            try:
+                group = applier.group(id) or await self._entries.get(id)
+                if group is None and id == waits:
+                    raise EntryError("member_of", "this is somebody of the file, and no group")
+                applier.put_group(_joined(group, id, name, joining.members))
+            except EntryError as error:
+                tally.trouble(Trouble(f"nobody is put into {name[:80]!r}: {error.problem}", joining.line, "member_of"))
 
     async def _absent(self, seen: set[UUID]) -> AsyncIterator[UUID]:
         after: UUID | None = None
@@ -214,6 +224,18 @@ class Importer:
 
     def _now_ms(self) -> int:
         return round(self._clock.wall() * 1000)
+
+
+def _joined(group: Entry | None, id: UUID, name: str, members: Sequence[UUID]) -> Entry:
+    """A group, or (None) a new one of that name, with further members. Raises EntryError."""
+    if group is None:
+        mail = name if "@" in name else ""
+        group = Entry(id, Kind.GROUP, display_name=name, mail=mail, origin=Origin(SOURCE, name))
+    if group.kind is not Kind.GROUP:
+        raise EntryError("member_of", f"this is the {group.kind} {group.name}, and no group")
+    membership = group.membership or Membership()
+    all_of_them = tuple(dict.fromkeys((*membership.members, *members)))
+    return checked(replace(group, membership=replace(membership, members=all_of_them)))
 
 
 def _some(rows: Iterator[Row | BadRow]) -> list[Row | BadRow]:

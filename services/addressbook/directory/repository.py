@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
-from parley.addressbook.entries import Entry
-from parley.addressbook.entry_json import from_json
+from parley.addressbook.entries import Entry, Kind
+from parley.addressbook.entry_json import as_written, from_json
 from parley.addressbook.errors import AddressBookError, EntryError
 from parley.platform.clock import Clock
 from parley.platform.store.client import Store
@@ -39,9 +40,13 @@ from services.addressbook.directory.writing import (
     Writer,
 )
 
+logger = logging.getLogger(__name__)
+
 _TRIES: Final = 5
 _EXPORTED: Final = 500
 _REMEMBERED: Final = 8_192
+_SMALL: Final = 4_096
+"""Bytes of the largest entries that are remembered."""
 
 WriteProblem = Taken | LoginTaken | EntryConflict | EntryError | StoreError
 """Why an entry is not written."""
@@ -75,15 +80,34 @@ class EntryRepository:
         self._on_events = on_events
 
     async def get(self, id: UUID) -> Entry | None:
-        """An entry. Raises StoreError."""
-        return (await self.get_many([id]))[0]
+        """An entry. Raises StoreError, and EntryError for one that cannot be read."""
+        (raw,) = await self._raw([id])
+        try:
+            return None if raw is None else parse(raw)
+        except EntryError as error:
+            text = f"the entry {id} cannot be read ({error.problem}); remove it, or import it again"
+            raise EntryError(error.field, text) from None
 
     async def get_many(self, ids: Sequence[UUID]) -> list[Entry | None]:
-        """Entries in the order of the ids, None for those that are not there. Raises StoreError, EntryError."""
+        """Entries in the order of the ids, None for those that are not there. Raises StoreError.
+
+        One that cannot be read is told of in the log and passed over, so that it takes nobody else along.
+        """
+        return [readable(str(id), raw) for id, raw in zip(ids, await self._raw(ids), strict=True)]
+
+    async def as_kept(self, ids: Sequence[UUID]) -> list[Entry | None]:
+        """Entries as they are kept, even such as cannot be read: for who replaces or removes them. Raises StoreError.
+
+        Raises EntryError for those of a later version, which are to be left alone.
+        """
+        found = zip(ids, await self._raw(ids), strict=True)
+        return [None if raw is None else parse_kept(id, raw) for id, raw in found]
+
+    async def _raw(self, ids: Sequence[UUID]) -> list[bytes | None]:
         if not ids:
             return []
-        found = await self._store.execute("MGET", *map(entry_key, ids), key=PREFIX)
-        return [None if raw is None else parse(raw) for raw in found]
+        found: list[bytes | None] = await self._store.execute("MGET", *map(entry_key, ids), key=PREFIX)
+        return found
 
     async def ids_of(self, lookup: str, values: Sequence[str]) -> list[UUID | None]:
         """Who is known by some values, see `parley.addressbook.directory.keys`. Raises StoreError."""
@@ -109,7 +133,7 @@ class EntryRepository:
         return int(await self._store.execute("ZCARD", source_key(source) if source else IDS))
 
     async def export(self, source: str = "") -> AsyncIterator[Entry]:
-        """All entries, as they are while they are read. Raises StoreError."""
+        """All entries that can be read, as they are while they are read. Raises StoreError."""
         after: UUID | None = None
         while ids := await self.page(after, _EXPORTED, source):
             for entry in await self.get_many(ids):
@@ -134,8 +158,8 @@ class EntryRepository:
         return kept
 
     async def delete(self, id: UUID, *, expect: int | None = None) -> bool:
-        """Whether there was one. Raises EntryConflict, StoreError."""
-        if await self.get(id) is None:
+        """Whether there was one. Raises EntryConflict, EntryError (see `as_kept`), StoreError."""
+        if (await self.as_kept([id])) == [None]:
             return False
         await self._try(Write(id, None, expect))
         return True
@@ -168,7 +192,7 @@ class EntryRepository:
     async def _try(self, write: Write) -> Entry | None:
         """Reads and writes; again when somebody else was faster."""
         for _ in range(_TRIES):
-            before = await self.get(write.id)
+            (before,) = await self.as_kept([write.id])
             if write.expect is not None and write.expect != (before.version if before is not None else 0):
                 raise EntryConflict
             users = await self._users(self._addresses(write, before))
@@ -254,11 +278,44 @@ class EntryRepository:
 
 
 def parse(raw: bytes) -> Entry:
-    """An entry as it is kept. Raises EntryError."""
-    return _parse(raw)
+    """An entry by what is kept of it. Raises EntryError."""
+    # Groups may have some megabytes: remembering thousands of them would take all memory.
+    return _remembered(raw) if len(raw) <= _SMALL else _parse(raw)
+
+
+def readable(name: object, raw: bytes | None) -> Entry | None:
+    """An entry by what is kept of it; None for nothing, and with a word in the log for what cannot be read."""
+    try:
+        return parse(raw) if raw else None
+    except EntryError as error:
+        logger.error("the entry %s is passed over: %s", name, error)
+        return None
+
+
+def parse_kept(id: UUID, raw: bytes) -> Entry:
+    """An entry by what is kept of it, even if it should not have been; see `EntryRepository.as_kept`. Raises EntryError."""
+    try:
+        return parse(raw)
+    except EntryError:
+        pass
+    try:
+        return as_written(_json(raw))
+    except EntryError as error:
+        if error.field == "v":
+            raise
+    version = raw.partition(b"\n")[0]
+    return Entry(id, Kind.CONTACT, version=int(version) if version.isdigit() else 0)
 
 
 @lru_cache(maxsize=_REMEMBERED)
+def _remembered(raw: bytes) -> Entry:
+    return _parse(raw)
+
+
 def _parse(raw: bytes) -> Entry:
+    return from_json(_json(raw))
+
+
+def _json(raw: bytes) -> bytes:
     version, _, content = raw.partition(b"\n")
-    return from_json(content[:-1] + b',"version":' + version + b"}")
+    return content[:-1] + b',"version":' + version + b"}"

@@ -38,9 +38,13 @@ def _value(lookup: str, name: str) -> str:
 
 
 async def find(entries: EntryRepository, name: str) -> Entry | None:
-    """The entry that is meant by what a person typed. Raises StoreError."""
-    with contextlib.suppress(ValueError):
-        return await entries.get(UUID(name.strip()))
+    """The entry that is meant by what a person typed. Raises EntryError, StoreError."""
+    try:
+        id = UUID(name.strip())
+    except ValueError:
+        pass
+    else:
+        return await entries.get(id)
     found = await ids_of_names(entries, [name])
     return await entries.get(found[name]) if name in found else None
 

@@ -23,7 +23,7 @@ from parley.addressbook.searching.queries import Question, Rank, Stage
 from parley.addressbook.searching.stages import Search
 from parley.platform.store.client import Store
 from services.addressbook.directory.keys import GENERATIONS, PREFIX, generation_key
-from services.addressbook.directory.repository import EntryRepository, parse
+from services.addressbook.directory.repository import EntryRepository, readable
 from services.addressbook.directory.writing import packed_postings
 
 _MOST: Final = 10_000
@@ -154,7 +154,7 @@ def _found(reply: list[bytes]) -> _Found:
     kind, rest = reply[0], reply[1:]
     if kind in (b"whole", b"part"):
         pairs = sorted(zip(rest[::2], rest[1::2], strict=True))
-        entries = tuple((place, parse(raw) if raw else None) for place, raw in pairs)
+        entries = tuple((place, readable(place, raw)) for place, raw in pairs)
         return _Found(entries, kind == b"whole", [] if kind == b"whole" else None)
     return _Found(members=rest if kind == b"members" else None)
 

@@ -91,7 +91,7 @@ class DirectorySurface(DirectoryServicer):
             if not message.id:
                 message.id = _new_id(message).bytes
             entry = from_proto(message)
-            before = await self._entries.get(entry.id)
+            (before,) = await self._entries.as_kept([entry.id])
             _refuse_foreign(before)
             if entry.origin.source.startswith("ldap:"):
                 raise EntryError("origin", f"entries of {entry.origin.source} come from that server alone")
@@ -128,7 +128,8 @@ class DirectorySurface(DirectoryServicer):
         """Removes an entry, and the user that belongs to it."""
         with _failures():
             id = uuid_of("id", request.id)
-            _refuse_foreign(await self._entries.get(id))
+            (before,) = await self._entries.as_kept([id])
+            _refuse_foreign(before)
             expect = request.expected_version if request.HasField("expected_version") else None
             if not await self._entries.delete(id, expect=expect):
                 raise RpcError(StatusCode.NOT_FOUND, "there is no such entry")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
+from parley.addressbook.errors import EntryError
 from parley.addressbook.ldap.filters import And, Comparison, Filter, Or, parse_filter
 from parley.addressbook.numbers.normalising import Normaliser
 from parley.platform.clock import Clock
@@ -192,7 +193,7 @@ class Syncer:
         try:
             after = await self._read(source, state, tally, report, dry_run=dry_run, full=full)
             report.state, report.failure = pb.JOB_STATE_DONE, ""
-        except (LdapError, SyncFailed) as error:
+        except (LdapError, SyncFailed, EntryError) as error:
             after, report.state, report.failure = state, pb.JOB_STATE_FAILED, str(error)
         config = source.client.config
         now_ms = self._now_ms()

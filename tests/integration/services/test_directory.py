@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from grpc import StatusCode
 
-from parley.addressbook.entries import Entry, Kind, NumberKind, PhoneNumber, checked, uuid_of_name
+from parley.addressbook.entries import Entry, Kind, Membership, NumberKind, Origin, PhoneNumber, checked, uuid_of_name
 from parley.addressbook.searching.criteria import Criteria
 from parley.addressbook.searching.queries import Query
 from parley.addressbook.searching.stages import sorted_results
@@ -22,7 +22,7 @@ from parley.platform.store.client import Store
 from parley.proto.addressbook.v1 import addressbook_pb2 as users_pb
 from parley.proto.addressbook.v1 import directory_pb2 as pb
 from parley.proto.events.v1.directory_pb2 import EntryChanged
-from services.addressbook.directory.keys import OUTBOX
+from services.addressbook.directory.keys import OUTBOX, entry_key
 from services.addressbook.directory.repository import Write
 from services.addressbook.repository import decode_event
 from tests.integration.services.directory_rig import PASSWORD, Directory, group
@@ -494,6 +494,78 @@ async def test_rows_that_exchange_addresses_are_taken(directory: Directory) -> N
         "\n".join([head, f"{ids[0]};c@example.test;A;b@x.test", f"{ids[1]};b@example.test;B;z@x.test"])
     )
     assert (report.bad, report.changed) == (0, 2), report
+
+
+async def test_who_can_be_in_no_group_of_that_name_is_reported_and_nothing_is_broken(directory: Directory) -> None:
+    rule = pb.Entry(kind=pb.ENTRY_KIND_GROUP, display_name="Sellers", mail="sellers@x.test")
+    rule.membership.rule = 'department = "Sales"'
+    await directory.put(rule)
+    await directory.put(ada())
+    names = ["ada@example.test", "sellers@x.test", "Sales @ Berlin", "x" * 300, "new@example.test", "Friends"]
+    rows = [f"p{number}@example.test;Person {number};{name}" for number, name in enumerate(names)]
+    text = "\n".join(["address;display name;member of", *rows, "new@example.test;New;"])
+    for _ in range(2):
+        report = await directory.import_csv(text)
+        assert (report.state, report.bad) == (pb.JOB_STATE_DONE, 5), report
+        assert [problem.line for problem in report.problems] == [2, 3, 4, 5, 6]
+        assert {problem.column for problem in report.problems} == {"member_of"}
+    assert await directory.entries.count() == 10
+    assert len([entry async for entry in directory.entries.export()]) == 10
+    friends = await directory.surface.Expand(pb.ExpandRequest(id=uuid_of_name(Kind.GROUP, "Friends").bytes), None)
+    assert [entry.display_name for entry in friends.members] == ["Person 5"]
+
+
+async def broken(directory: Directory) -> Entry:
+    """Somebody as no server writes any more: a user with members."""
+    entry = Entry(
+        UUID(int=7), Kind.USER, "sip:bad@example.test", "Bad Entry", membership=Membership((UUID(int=1),)),
+        origin=Origin("csv", "bad@example.test"),
+    )  # fmt: skip
+    return await directory.entries.put(entry)
+
+
+async def test_an_entry_that_cannot_be_read_takes_nobody_along(directory: Directory) -> None:
+    bad, good = await broken(directory), await directory.put(ada())
+    assert [entry.id async for entry in directory.entries.export()] == [UUID(bytes=good.id)]
+    listed = await directory.surface.ListEntries(pb.ListEntriesRequest(), None)
+    assert [entry.id for entry in listed.entries] == [good.id]
+    assert await directory.found("bad") == []
+    with pytest.raises(RpcError, match="remove it, or import it again"):
+        await directory.get(str(bad.id))
+    report = await directory.import_csv("address;display name\nanna@example.test;Anna", remove_absent=True)
+    assert (report.state, report.added, report.removed) == (pb.JOB_STATE_DONE, 1, 1)
+
+
+async def test_an_entry_that_cannot_be_read_is_removed_as_every_other(directory: Directory, valkey: Valkey) -> None:
+    bad = await broken(directory)
+    await directory.surface.DeleteEntry(pb.DeleteEntryRequest(id=bad.id.bytes, expected_version=1), None)
+    assert {key.rpartition(":")[2] for key in all_keys(valkey)} == {"outbox", "directory-outbox"}
+    await broken(directory)
+    await directory.users.DeleteUser(users_pb.DeleteUserRequest(address="bad@example.test"), None)
+    assert await directory.entries.count() == 0
+
+
+async def test_an_import_mends_an_entry_that_cannot_be_read(directory: Directory) -> None:
+    bad = await broken(directory)
+    report = await directory.import_csv(f"id;address;display name\n{bad.id};good@example.test;Good Entry")
+    assert (report.state, report.bad, report.changed) == (pb.JOB_STATE_DONE, 0, 1), report
+    assert (await directory.get(str(bad.id))).display_name == "Good Entry"
+    assert await directory.found("bad") == []
+    assert (await directory.credentials("bad")).status.code == StatusCode.NOT_FOUND.value[0]
+
+
+async def test_an_entry_of_a_later_version_is_left_alone(directory: Directory, store: Store) -> None:
+    made = await directory.put(ada())
+    key = entry_key(UUID(bytes=made.id))
+    later = (await store.execute("GET", key)).replace(b'"v":1', b'"v":99')
+    await store.execute("SET", key, later)
+    request = pb.DeleteEntryRequest(id=made.id)
+    assert await code_of(directory.surface.DeleteEntry(request, None)) is StatusCode.INVALID_ARGUMENT
+    report = await directory.import_csv(f"id;address;display name\n{UUID(bytes=made.id)};ada@example.test;Ada")
+    assert (report.state, report.failure.partition(";")[0]) == (
+        pb.JOB_STATE_FAILED, "v: it was written in form 99, by a later version"
+    )  # fmt: skip
+    assert await store.execute("GET", key) == later
 
 
 async def test_no_file_at_all_is_refused(directory: Directory) -> None:

@@ -196,3 +196,12 @@ def test_attributes_by_name() -> None:
     many = replace(ADA, numbers=tuple(PhoneNumber(kind, f"{kind}{n}") for kind in NumberKind for n in (1, 2)))
     assert values(many, "otherTelephone") == ["other1", "other2", "work2", "ipPhone2"]
     assert values(many, "otherMobile") == ["mobile2"]
+
+
+def test_no_entry_is_written_that_would_be_too_large_to_read() -> None:
+    names = tuple(f"{number:05d}" + "x" * 1_000 for number in range(17_000))
+    entry = Entry(UUID(int=1), Kind.GROUP, display_name="All", membership=Membership(unresolved=names))
+    with pytest.raises(EntryError, match="more than an entry may have"):
+        to_json(entry)
+    fits = replace(entry, membership=Membership(unresolved=names[:16_000]))
+    assert from_json(to_json(replace(fits, version=2**60))).membership == fits.membership
