@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -33,9 +33,14 @@ class Document:
     """Digits only: of the number as it is written, and of what it is normalised to."""
 
 
-@lru_cache(maxsize=_REMEMBERED)
 def document(entry: Entry) -> Document:
     """How an entry is searched. A search looks at an entry several times, and popular ones are found by many."""
+    # What is remembered is found by the whole entry, and the members of a group may be a hundred thousand.
+    return _document(replace(entry, membership=None) if entry.membership is not None else entry)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _document(entry: Entry) -> Document:
     addresses = frozenset(_addresses(entry))
     numbers = frozenset(_numbers(entry))
     name = phrase(entry.name) or fold(entry.name)

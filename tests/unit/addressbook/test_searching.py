@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.addressbook.entries import Entry, Kind, NumberKind, PhoneNumber
+from parley.addressbook.entries import Entry, Kind, Membership, NumberKind, PhoneNumber
 from parley.addressbook.errors import QueryError
 from parley.addressbook.searching.criteria import Criteria
+from parley.addressbook.searching.documents import document
 from parley.addressbook.searching.folding import MAX_WORD, MAX_WORDS, fold, phrases, words
 from parley.addressbook.searching.keys import Family, Posting, change, grams, id_of, member, postings
 from parley.addressbook.searching.queries import Query, Question, Rank
@@ -242,6 +243,15 @@ def test_what_an_entry_is_found_by() -> None:
     assert grams(Family.WORD, "muller") == {"mul", "ull", "lle", "ler"}
     assert grams(Family.NUMBER, "12345") == {"1234", "2345"}
     assert grams(Family.ADDRESS, "ann@x") == grams(Family.WORD, "an") == frozenset()
+
+
+def test_the_members_of_a_group_are_not_looked_at_for_its_document() -> None:
+    class Members(tuple[UUID, ...]):
+        def __hash__(self) -> int:
+            raise AssertionError("the members were looked at")
+
+    team = replace(TEAM, membership=Membership(Members([ADA.id])))
+    assert document(team) is document(TEAM)
 
 
 def test_what_changes_in_an_index() -> None:
