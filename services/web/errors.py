@@ -33,7 +33,14 @@ class HttpError(Exception):
         return cls(status, error.message, headers=[("Retry-After", "5")] if status == 429 else ())
 
     @classmethod
+    def of_change(cls, error: RpcError) -> HttpError:
+        """For a change, which what is kept may not allow: as with a user who belongs to a directory server."""
+        if error.code is StatusCode.FAILED_PRECONDITION:
+            return cls(409, error.message)
+        return cls.of(error)
+
+    @classmethod
     def of_values(cls, error: RpcError) -> HttpError:
         """The same where values came in a body that could be read: 422 when they cannot be taken."""
-        told = cls.of(error)
+        told = cls.of_change(error)
         return cls(422, told.text) if told.status == 400 else told

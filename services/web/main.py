@@ -128,7 +128,7 @@ class WebService(ShortWorkService):
             bearer=self._bearer, sessions=self._sessions, endings=self._endings, tickets=self._tickets,
             administrators=frozenset(config.administrators),
         )  # fmt: skip
-        guard = FailureGuard(config.limits, context.clock)
+        guard = FailureGuard(config.limits, context.clock, domain=config.domains[0])
         return HttpSignIn(
             lookups, guard, context.clock, secrets.token_bytes, _target(config, urls), timeout_s=config.backend_seconds,
             ways=ways,

@@ -6,6 +6,7 @@ who is disabled or removed is out at once, whatever was shown. Wrong passwords a
 
 from __future__ import annotations
 
+import logging
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ from services.web.schemes.sessions import COOKIE, CSRF_HEADER, Endings, Sessions
 
 if TYPE_CHECKING:
     from parley.proto.addressbook.v1.directory_pb2_grpc import DirectoryAsyncStub
+
+logger = logging.getLogger(__name__)
 
 _MAX_HEADER: Final = 24_576
 """Characters of what follows the scheme: a Kerberos ticket has the groups of the user in it."""
@@ -175,7 +178,7 @@ class HttpSignIn:
         try:
             said = await directory.CheckPassword(asked, timeout=self._timeout_s)
         except RpcError as error:
-            raise HttpError.of(error) from None
+            raise _unchecked(error) from None
         if not said.address:
             return None
         return Credentials(address=said.address, display_name=said.display_name, enabled=True, version=said.version)
@@ -197,9 +200,9 @@ class HttpSignIn:
         try:
             result = await self._client.submit(item, timeout=self._timeout_s)
         except RpcError as error:
-            raise HttpError.of(error) from None
+            raise _unchecked(error) from None
         if result.status.code not in (0, _NOT_FOUND):
-            raise HttpError.of(RpcError.from_number(result.status.code, result.status.message))
+            raise _unchecked(RpcError.from_number(result.status.code, result.status.message))
         return None if result.status.code else result.credentials
 
     # All schemes
@@ -283,3 +286,12 @@ class HttpSignIn:
 def _remote(request: web.Request) -> Remote:
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
     return (peer[0], peer[1]) if peer else ("", 0)
+
+
+def _unchecked(error: RpcError) -> HttpError:
+    """Who asks has not signed in, and is told no more than that it cannot be checked now."""
+    told = HttpError.of(error)
+    if told.status in (429, 503):
+        return told
+    logger.info("a sign-in cannot be checked: %s", error.message)
+    return HttpError(503, "who signs in cannot be checked now", headers=[("Retry-After", "5")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode, b64encode
 from typing import Any, cast
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from aiohttp import web
@@ -21,7 +21,7 @@ from services.web.config import WebLimitsConfig
 from services.web.errors import HttpError
 from services.web.guarding import FailureGuard
 from services.web.schemes import ntlm
-from services.web.signing_in import HttpSignIn
+from services.web.signing_in import HttpSignIn, Ways
 from tests.support.web_client import basic, ntlm_answer
 
 NEGOTIATE = "NTLM " + b64encode(SIGNATURE + b"\x01\x00\x00\x00" + bytes(20)).decode()
@@ -59,7 +59,7 @@ class Door:
         config = WebLimitsConfig(**limits)
         numbers = iter(range(1, 100_000))
         self.sign_in = HttpSignIn(
-            cast(Any, self.book), FailureGuard(config, self.clock), self.clock,
+            cast(Any, self.book), FailureGuard(config, self.clock, domain="example.test"), self.clock,
             lambda count: next(numbers).to_bytes(count, "big"),
             TargetInfo("EXAMPLE", "WEB", "example.test", "web.example.test"), timeout_s=1.0,
         )  # fmt: skip
@@ -159,6 +159,46 @@ async def test_an_address_book_that_is_away_is_said_so(how: str) -> None:
     with pytest.raises(HttpError, match="away") as refused:
         await door.enter(basic("alice", PASSWORD))
     assert refused.value.status == 503
+
+
+async def test_what_keeps_a_sign_in_from_being_checked_is_not_told() -> None:
+    for code in (StatusCode.FAILED_PRECONDITION, StatusCode.INVALID_ARGUMENT, StatusCode.INTERNAL):
+        for how in ("call", "item", "password"):
+            door = Door()
+            error = RpcError(code, "sealed with a key that is not known")
+            if how == "password":
+                directory = Mock(CheckPassword=AsyncMock(side_effect=error))
+                door.sign_in.ways = Ways(directory=directory)
+            elif how == "call":
+                door.book.failure = error
+            else:
+                door.book.status = error.number
+            with pytest.raises(HttpError) as refused:
+                await door.enter(basic("alice", PASSWORD))
+            assert refused.value.status == 503
+            assert "sealed" not in refused.value.text
+            assert ("Retry-After", "5") in refused.value.headers
+    door = Door()
+    door.book.failure = RpcError(StatusCode.RESOURCE_EXHAUSTED, "too many")
+    with pytest.raises(HttpError, match="too many") as refused:
+        await door.enter(basic("alice", PASSWORD))
+    assert refused.value.status == 429
+
+
+async def test_a_login_is_the_same_however_it_is_spelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    sleep = AsyncMock()
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    door = Door(failures_per_user=6)
+    spellings = ("alice", " alice", "ALICE ", "sip:alice", "Sip: alice", "sip:sip:alice", "alice@example.test")
+    for login in spellings:
+        with pytest.raises(HttpError, match="sign in"):
+            await door.sign_in.password(request(), login, "Wrong")
+    assert sleep.await_count == 1
+    await door.enter(basic("alice", PASSWORD))  # and a success counts for all of them
+    for login in (*spellings[:6], "EXAMPLE\\alice", "bob", "alice@elsewhere.test", "x" * 5_000):
+        with pytest.raises(HttpError, match="sign in"):
+            await door.sign_in.password(request(), login, "Wrong")
+    assert sleep.await_count == 1
 
 
 async def test_answers_about_a_user_are_held_back_longer_and_longer(monkeypatch: pytest.MonkeyPatch) -> None:
