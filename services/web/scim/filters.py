@@ -19,6 +19,8 @@ Test = Callable[[Resource], bool]
 
 _TOKEN: Final = re.compile(r'\s*(?:([()\[\]])|("(?:[^"\\]|\\.)*")|([^\s()\[\]"]+))')
 _ATTRIBUTE: Final = re.compile(r"(?:urn:[A-Za-z0-9:._-]+:)?[A-Za-z$][A-Za-z0-9_$-]*(?:\.[A-Za-z$][A-Za-z0-9_$-]*)?")
+SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""Half of a character, which JSON can have and UTF-8 cannot."""
 _OPERATORS: Final = ("eq", "ne", "co", "sw", "ew")
 _MAX_LENGTH: Final = 1_024
 _MAX_DEPTH: Final = 8
@@ -35,7 +37,7 @@ class Filter:
 
     matches: Test
     exact: tuple[str, str] | None = None
-    """Attribute (lower case) and text, when it is one comparison with eq."""
+    """Attribute (lower case) and text (as it is given), when it is one comparison with eq."""
 
 
 def parse_filter(text: str) -> Filter:
@@ -168,10 +170,14 @@ def _value(token: str) -> Any:
         raise invalid_filter(f"{token[:40]!r} is no value; texts are in quotes") from None
     if isinstance(value, dict | list):
         raise invalid_filter("a value is a text, a number, true, false or null")
-    return value.casefold() if isinstance(value, str) else value
+    if isinstance(value, str) and SURROGATE.search(value) is not None:
+        raise invalid_filter("a text has half of a character")
+    return value
 
 
-def _compared(path: str, operator: str, value: Any) -> Test:
+def _compared(path: str, operator: str, wanted: Any) -> Test:
+    value = wanted.casefold() if isinstance(wanted, str) else wanted
+
     def test(item: Any) -> bool:
         if isinstance(item, dict):
             item = item.get("value")

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 from services.web.errors import HttpError
 from services.web.scim.filters import Filter, Resource, parse_filter
+from services.web.scim.resources import ENTERPRISE
 
 MESSAGE: Final = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _MAX_OPERATIONS: Final = 1_000
 _PATH: Final = re.compile(
-    r"(?P<urn>urn:[A-Za-z0-9:._-]+:)?(?P<name>[A-Za-z$][\w$-]*)(?:\[(?P<filter>.+)\])?(?:\.(?P<sub>[A-Za-z$][\w$-]*))?"
+    r"(?P<urn>[Uu][Rr][Nn]:[A-Za-z0-9:._-]+:)?(?P<name>[A-Za-z$][\w$-]*)(?:\[(?P<filter>.+)\])?(?:\.(?P<sub>[A-Za-z$][\w$-]*))?"
 )
+_EXTENSION: Final = ENTERPRISE.lower()
 _LISTS: Final = frozenset({"emails", "phonenumbers", "addresses", "members", "photos"})
 
 
@@ -54,17 +56,16 @@ def _apply(resource: Resource, operation: Any) -> None:
 
 
 def _at(resource: Resource, path: str, kind: str, value: Any) -> None:
-    if path.lower().startswith("urn:") and path in resource and isinstance(value, dict):
-        for name, item in value.items():  # a whole extension
-            _at(resource, f"{path}:{name}", kind, item)
+    if path.lower() == _EXTENSION:  # whole
+        _extension(resource, kind, value)
         return
     found = _PATH.fullmatch(path)
     if found is None:
         raise HttpError(400, f"{path[:60]!r} is no path", kind="invalidPath")
     target = resource
     if found["urn"] is not None and ":extension:" in found["urn"].lower():
-        target = resource.setdefault(found["urn"][:-1], {})
-    name = next((key for key in target if key.lower() == found["name"].lower()), found["name"])
+        target = resource.setdefault(_key(resource, found["urn"][:-1]), {})
+    name = _key(target, found["name"])
     if found["filter"] is not None:
         _items(target, name, parse_filter(found["filter"]), found["sub"], kind, value)
     elif found["sub"] is not None:
@@ -76,8 +77,24 @@ def _at(resource: Resource, path: str, kind: str, value: Any) -> None:
         _set(target, name, kind, value)
 
 
+def _extension(resource: Resource, kind: str, value: Any) -> None:
+    """Changes what an extension holds, by the names in a value."""
+    if kind == "remove":
+        resource.pop(_key(resource, ENTERPRISE), None)
+        return
+    if not isinstance(value, dict):
+        raise HttpError(400, "the value of an extension has to be an object", kind="invalidValue")
+    for name, item in value.items():
+        _at(resource, f"{ENTERPRISE}:{name}", kind, item)
+
+
+def _key(target: dict[str, Any], name: str) -> str:
+    """A name as it is written there."""
+    return next((key for key in target if key.lower() == name.lower()), name)
+
+
 def _set(target: dict[str, Any], name: str, kind: str, value: Any) -> None:
-    name = next((key for key in target if key.lower() == name.lower()), name)
+    name = _key(target, name)
     present = target.get(name)
     if kind == "remove":
         if value is not None and isinstance(present, list):  # as some clients send it: the items that are to go

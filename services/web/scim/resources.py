@@ -6,14 +6,13 @@ ids of entries. What SCIM has no place for is kept as it is when a resource is r
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 from uuid import UUID
 
 from parley.proto.addressbook.v1 import directory_pb2 as pb
 from services.web.api.conversions import id_text
 from services.web.errors import HttpError
-from services.web.scim.filters import Resource, values_at
+from services.web.scim.filters import SURROGATE, Resource, values_at
 
 USER: Final = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP: Final = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -23,10 +22,9 @@ _NUMBERS: Final = {
     "work": pb.PHONE_NUMBER_KIND_WORK, "mobile": pb.PHONE_NUMBER_KIND_MOBILE, "home": pb.PHONE_NUMBER_KIND_HOME,
     "other": pb.PHONE_NUMBER_KIND_OTHER,
 }  # fmt: skip
+_OTHER: Final = "other"
 _NUMBER_NAMES: Final = {value: name for name, value in _NUMBERS.items()}
 _MAX_ITEMS: Final = 20_000
-SURROGATE: Final = re.compile("[\ud800-\udfff]")
-"""Half of a character, which JSON can have and UTF-8 cannot."""
 
 
 def resource_of(entry: pb.Entry, base: str) -> Resource:
@@ -50,7 +48,7 @@ def resource_of(entry: pb.Entry, base: str) -> Resource:
         "name": {key: value for key, value in name.items() if value}, "nickName": entry.mail_nickname, "title": entry.title,
         "emails": [{"value": entry.mail, "type": "work", "primary": True}] if entry.mail else [],
         "phoneNumbers": [
-            {"value": number.raw, "type": _NUMBER_NAMES.get(number.kind, "other")} for number in entry.numbers
+            {"value": number.raw, "type": _NUMBER_NAMES.get(number.kind, _OTHER)} for number in entry.numbers
         ],
         "addresses": [_address(entry)] if entry.city or entry.state or entry.country else [],
         ENTERPRISE: {key: value for key, value in _enterprise(entry).items() if value},
@@ -110,15 +108,25 @@ def _set_user(entry: pb.Entry, resource: Resource) -> None:
     )
     entry.department = _text(resource, f"{ENTERPRISE}:department")
     entry.company = _text(resource, f"{ENTERPRISE}:organization")
-    known = {(number.kind, number.raw): number.normalised for number in entry.numbers}
-    numbers = []
-    for item in _objects(resource, "phoneNumbers"):
-        kind = _NUMBERS.get(str(item.get("type", "work")).lower(), pb.PHONE_NUMBER_KIND_OTHER)
-        raw = _as_text("phoneNumbers", item.get("value", ""))
-        if raw:
-            numbers.append(pb.PhoneNumber(kind=kind, raw=raw, normalised=known.get((kind, raw), "")))
+    numbers = _numbers(entry, resource)
     del entry.numbers[:]
     entry.numbers.extend(numbers)
+
+
+def _numbers(entry: pb.Entry, resource: Resource) -> list[pb.PhoneNumber]:
+    """Those of a resource; one that is told as before stays as it was, also if SCIM has no name for its kind."""
+    known: dict[tuple[str, str], list[pb.PhoneNumber]] = {}
+    for number in entry.numbers:
+        known.setdefault((_NUMBER_NAMES.get(number.kind, _OTHER), number.raw), []).append(number)
+    numbers = []
+    for item in _objects(resource, "phoneNumbers"):
+        name = str(item.get("type", "work")).lower()
+        name = name if name in _NUMBERS else _OTHER
+        raw = _as_text("phoneNumbers", item.get("value", ""))
+        same = known.get((name, raw))
+        if raw:
+            numbers.append(same.pop(0) if same else pb.PhoneNumber(kind=_NUMBERS[name], raw=raw))
+    return numbers
 
 
 def _members(resource: Resource) -> list[bytes]:

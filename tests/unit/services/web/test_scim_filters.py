@@ -77,6 +77,7 @@ def test_what_is_chosen(text: str, chosen: bool | None) -> None:
         ('userName eq "a', "a text lacks its end"),
         ("userName eq a", "'a' is no value; texts are in quotes"),
         ("userName eq [", "'[' is no value; texts are in quotes"),
+        ('userName eq "\\ud800"', "a text has half of a character"),
         ('userName gt "a"', "'gt' is no comparison that is taken; use eq, ne, co, sw, ew or pr"),
         ('a eq "b" c', "nothing can follow before 'c'"),
         ('(a eq "b"', "the filter ends too early"),
@@ -98,7 +99,7 @@ def test_what_is_refused(text: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("text", "exact"),
     [
-        ('userName eq "A"', ("username", "a")), ('(userName eq "A")', ("username", "a")), ("active eq true", None),
+        ('userName eq "Straße"', ("username", "Straße")), ('(userName eq "A")', ("username", "A")), ("active eq true", None),
         ('userName sw "A"', None), ('not (userName eq "A")', None), ('userName eq "A" or userName eq "B"', None),
         ('emails[value eq "A"]', None), ("userName pr", None),
     ],

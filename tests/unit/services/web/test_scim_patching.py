@@ -51,6 +51,12 @@ def after(*operations: dict[str, Any], of: dict[str, Any] = ADA) -> dict[str, An
         (op("add", None, {"name.familyName": "L"}), {"name": {"givenName": "Ada", "familyName": "L"}}),
         (op("add", f"{ENTERPRISE}:department", "Art"), {ENTERPRISE: {"department": "Art"}}),
         (op("add", None, {ENTERPRISE: {"organization": "A"}}), {ENTERPRISE: {**ADA[ENTERPRISE], "organization": "A"}}),
+        (op("replace", ENTERPRISE, {"department": "Art"}), {ENTERPRISE: {"department": "Art"}}),
+        (op("add", ENTERPRISE.upper(), {"organization": "A"}), {ENTERPRISE: {**ADA[ENTERPRISE], "organization": "A"}}),
+        (op("add", None, {ENTERPRISE.lower(): {"department": "Art"}}), {ENTERPRISE: {"department": "Art"}}),
+        (op("add", f"{ENTERPRISE.upper()}:department", "Art"), {ENTERPRISE: {"department": "Art"}}),
+        (op("remove", ENTERPRISE), {ENTERPRISE: None}),
+        (op("remove", ENTERPRISE.upper()), {ENTERPRISE: None}),
         (op("replace", 'emails[type eq "home"].value', "x@y"), {"emails": [WORK, {"value": "x@y", "type": "home"}]}),
         (op("replace", 'emails[type eq "home"]', {"value": "x@y"}), {"emails": [WORK, {"value": "x@y", "type": "home"}]}),
         (op("remove", 'emails[type eq "home"]'), {"emails": [WORK]}),
@@ -70,6 +76,13 @@ def test_operations(operation: dict[str, Any], changes: dict[str, Any]) -> None:
     assert before == ADA  # what is given stays as it is
 
 
+@pytest.mark.parametrize("path", [ENTERPRISE, None])
+def test_an_extension_that_was_not_there_is_made(path: str | None) -> None:
+    value = {"department": "Art"}
+    without = {name: item for name, item in ADA.items() if name != ENTERPRISE}
+    assert after(op("add", path, value if path else {ENTERPRISE: value}), of=without) == {**without, ENTERPRISE: value}
+
+
 def test_operations_are_done_in_their_order() -> None:
     assert after(op("add", "title", "A"), op("replace", "title", "B"), op("remove", "active"))["title"] == "B"
 
@@ -85,6 +98,8 @@ def test_operations_are_done_in_their_order() -> None:
         ({"Operations": [op("remove")]}, "noTarget"),
         ({"Operations": [op("add", None, "x")]}, "invalidValue"),
         ({"Operations": [{"op": "add", "path": 7, "value": 1}]}, "invalidPath"),
+        ({"Operations": [op("replace", ENTERPRISE, "x")]}, "invalidValue"),
+        ({"Operations": [op("add", None, {ENTERPRISE: ["x"]})]}, "invalidValue"),
         ({"Operations": [op("add", "a b", 1)]}, "invalidPath"),
         ({"Operations": [op("add", "x" * 513, 1)]}, "invalidPath"),
         ({"Operations": [op("replace", "emails.value", "x")]}, "invalidPath"),
