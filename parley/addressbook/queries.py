@@ -15,7 +15,6 @@ from lxml import etree
 
 from parley.addressbook.attributes import attribute
 from parley.addressbook.entries import Entry
-from parley.addressbook.errors import QueryError
 from parley.addressbook.searching.criteria import MAX_CRITERIA, Criteria
 from parley.addressbook.searching.queries import MAX_QUERY
 from parley.webticket.soap import SoapError, add, envelope, parse_envelope, required
@@ -48,7 +47,6 @@ class SearchRequest:
     """How many entries at most, 1 to `MOST`."""
     returned: tuple[str, ...] = ()
     """The attributes that are asked for; () for all."""
-    from_dial_pad: bool = False
 
     @classmethod
     def parse(cls, element: etree._Element) -> SearchRequest:
@@ -61,9 +59,8 @@ class SearchRequest:
             raise SoapError("there is nothing to search for; give a ChangeSearch or a BasicSearch with a value")
         if metadata is None:
             return cls(all_of, any_of, value)
-        dial_pad = _limited(text_of(child(metadata, "FromDialPad"))).lower() in ("true", "1")
         returned = _names(text_of(child(metadata, "ReturnList")), MAX_RETURNED)
-        return cls(all_of, any_of, value, _most(text_of(child(metadata, "MaxResultNum"))), returned, dial_pad)
+        return cls(all_of, any_of, value, _most(text_of(child(metadata, "MaxResultNum"))), returned)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SearchRequest:
@@ -92,7 +89,7 @@ class SearchRequest:
             add(basic, NAMESPACE, "Value", self.value)
             add(basic, NAMESPACE, "Verb", BEGINS_WITH)
         metadata = add(request, NAMESPACE, "Metadata")
-        add(metadata, NAMESPACE, "FromDialPad", "true" if self.from_dial_pad else "false")
+        add(metadata, NAMESPACE, "FromDialPad", "false")
         add(metadata, NAMESPACE, "MaxResultNum", str(self.most))
         if self.returned:
             add(metadata, NAMESPACE, "ReturnList", ",".join(self.returned))
@@ -212,27 +209,3 @@ def _values(item: etree._Element) -> tuple[str, ...]:
 def xml_text(text: str) -> str:
     """A text that XML can hold."""
     return _NOT_XML.sub(" ", text)
-
-
-def criteria_of_rows(rows: Iterable[tuple[str, str]]) -> Criteria:
-    """What the rows of a directorySearch (`parley.presence.documents.contact_lists.SoapCall.rows`) ask for.
-
-    Raises QueryError.
-    """
-    found = list(rows)
-    if len(found) > MAX_CRITERIA:
-        raise QueryError(f"a search has at most {MAX_CRITERIA} attributes; leave some out")
-    return Criteria.all_of(found)
-
-
-def row_of(entry: Entry) -> dict[str, str]:
-    """The row of a directorySearch's answer for an entry, with the keys of ``SEARCH_FIELDS`` of that module."""
-    phone = attribute("telephoneNumber")
-    numbers = phone.values(entry) if phone is not None else []
-    return {
-        "uri": entry.address, "displayName": xml_text(entry.name), "title": xml_text(entry.title),
-        "office": xml_text(entry.office), "phone": xml_text(numbers[0]) if numbers else "",
-        "company": xml_text(entry.company), "city": xml_text(entry.city),
-        "state": xml_text(entry.state), "country": xml_text(entry.country),
-        "email": xml_text(entry.mail or entry.address_text),
-    }  # fmt: skip

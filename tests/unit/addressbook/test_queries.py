@@ -1,4 +1,4 @@
-"""SearchAbEntry and directorySearch: requests as clients write them, answers as they read them."""
+"""SearchAbEntry: requests as clients write them, answers as they read them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.addressbook.entries import NumberKind, PhoneNumber
-from parley.addressbook.errors import QueryError
 from parley.addressbook.queries import (
     MOST,
     USUAL_ATTRIBUTES,
     FoundEntry,
     SearchRequest,
     SearchResponse,
-    criteria_of_rows,
-    row_of,
     xml_text,
 )
 from parley.addressbook.searching.criteria import Criteria
-from parley.presence.documents.contact_lists import SEARCH_FIELDS, parse_soap, search_result
 from parley.webticket.soap import SoapError, fault
 from parley.xml import child, children, parse_xml, text_of
 from tests.unit.addressbook.made_up import ADA, TEAM
@@ -118,8 +114,8 @@ REQUESTS = st.one_of(
     ),
 ).flatmap(
     lambda what: st.builds(
-        lambda most, returned, pad: SearchRequest(most=most, returned=returned, from_dial_pad=pad, **what),
-        st.integers(1, MOST), st.lists(VALUES, max_size=3, unique=True).map(tuple), st.booleans(),
+        lambda most, returned: SearchRequest(most=most, returned=returned, **what),
+        st.integers(1, MOST), st.lists(VALUES, max_size=3, unique=True).map(tuple),
     )
 )  # fmt: skip
 
@@ -182,25 +178,3 @@ def test_what_xml_cannot_hold_is_written_as_blanks() -> None:
     assert SearchResponse.from_bytes(bytes(SearchResponse((FoundEntry.of(odd, ("title",)),)))).entries[0].attributes == (
         ("title", ("a b",)),
     )
-
-
-def test_rows_of_a_search_by_sip() -> None:
-    body = b"""<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" xmlns:m="urn:m"><s:Body>
-<m:directorySearch><m:filter m:href="#a"/><m:maxResults>100</m:maxResults></m:directorySearch>
-<m:Array m:id="a"><m:row m:attrib="givenName" m:value="Ada"/><m:row m:attrib="sn" m:value=""/></m:Array>
-</s:Body></s:Envelope>"""
-    assert criteria_of_rows(parse_soap(body).rows) == Criteria.all_of([("givenName", "Ada")])
-    with pytest.raises(QueryError, match="a search has at most 16 attributes; leave some out"):
-        criteria_of_rows([("sn", "x")] * 17)
-
-
-def test_the_row_of_an_entry() -> None:
-    row = row_of(ADA)
-    assert tuple(row) == SEARCH_FIELDS
-    assert row == {
-        "uri": "sip:ada@example.com", "displayName": "Ada Lovelace", "title": "Analyst", "office": "B12",
-        "phone": "+44 20 7946 0001", "company": "Example", "city": "London", "state": "", "country": "UK",
-        "email": "ada@example.com",
-    }  # fmt: skip
-    assert row_of(replace(ADA, mail="", numbers=()))["email"] == "ada@example.com"
-    parse_xml(search_result([row_of(replace(ADA, title='"<&\ufffe'))], more=False))
