@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from parley.addressbook.dlx import NAMES, ExpansionResult, Member, MembersRequest, MembersResponse, wsdl
-from parley.addressbook.entry_proto import from_proto
+from parley.addressbook.entry_proto import from_proto, result_from_proto
 from parley.addressbook.queries import OPERATION, FoundEntry, SearchRequest, SearchResponse
 from parley.platform.clock import Clock
 from parley.platform.limits import RateLimiter
@@ -37,12 +37,6 @@ SERVICES: Final = (
 )  # fmt: skip
 BEARER: Final = "/WebTicket_Bearer"
 _SOAP_TYPES: Final = (XML, "application/soap+xml", "application/xml")
-_RESULTS: Final[dict[int, ExpansionResult]] = {
-    pb.EXPAND_RESULT_OK: ExpansionResult.OK,
-    pb.EXPAND_RESULT_TOO_LARGE: ExpansionResult.TOO_LARGE,
-    pb.EXPAND_RESULT_DISABLED: ExpansionResult.DISABLED,
-    pb.EXPAND_RESULT_NOT_ALLOWED: ExpansionResult.NOT_ALLOWED,
-}
 
 
 class ExpansionService:
@@ -137,8 +131,9 @@ class ExpansionService:
             return MembersResponse(ExpansionResult.DISABLED)
         asked = pb.ExpandRequest(name=wanted.mail, limit=self._config.largest_group)
         found = await self._directory.Expand(asked, timeout=self._timeout_s)
-        result = _RESULTS.get(found.result, ExpansionResult.NOT_FOUND)
-        return MembersResponse(result, tuple(Member.of(from_proto(entry)) for entry in found.members))
+        return MembersResponse(
+            result_from_proto(found.result), tuple(Member.of(from_proto(entry)) for entry in found.members)
+        )
 
 
 def _parsed(data: bytes) -> Envelope:
