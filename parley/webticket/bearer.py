@@ -46,10 +46,11 @@ class BearerHeader:
             raise SoapError("the timestamp is not of now")
 
 
-def add_bearer(header: etree._Element, assertion: etree._Element, *, created_at: float, expires_at: float) -> None:
+def add_bearer(header: etree._Element, assertion: etree._Element, *, created_at: float, expires_at: float) -> etree._Element:
     """Writes a security header, as a client does; times: Unix. ``assertion``: as it came from the ticket service."""
     security = add(header, WSSE, "Security")
     timestamp = etree.SubElement(security, f"{{{WSU}}}Timestamp", {f"{{{WSU}}}Id": "timestamp"}, nsmap={"wsu": WSU})
     add(timestamp, WSU, "Created", instant(created_at))
     add(timestamp, WSU, "Expires", instant(expires_at))
     security.append(assertion)
+    return security

@@ -10,48 +10,35 @@ import hashlib
 import hmac
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Final
 
 from lxml import etree
 
+from parley.webticket.bearer import BearerHeader, add_bearer
 from parley.webticket.names import DSIG, EXCLUSIVE_C14N, HMAC_SHA1, SAML_ASSERTION_ID, SHA1, WSSE, WSU
-from parley.webticket.soap import SoapError, add, attribute, decode, instant, parse_instant, required, text_at
-from parley.webticket.trust import ticket_of
+from parley.webticket.soap import SoapError, add, attribute, decode, required, text_at
 from parley.xml import children
-
-_SKEW_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class SecurityHeader:
+class SecurityHeader(BearerHeader):
     """What proves who sends a request."""
 
-    ticket_id: str
-    ticket: str
-    """Sealed, base64."""
-    created_at: float
-    expires_at: float
-    """Of the timestamp, Unix time."""
     _timestamp: etree._Element
     _signature: etree._Element
 
     @classmethod
     def parse(cls, header: etree._Element | None) -> SecurityHeader:
         """From the header of an envelope. Raises SoapError."""
-        if header is None:
-            raise SoapError("the envelope has no header")
+        brought = BearerHeader.parse(header)
+        assert header is not None
         security = required(header, "Security")
-        for name in ("Timestamp", "Assertion", "Signature"):
-            if len(children(security, name)) != 1:
-                raise SoapError(f"the security header has to hold one {name}")
-        timestamp = required(security, "Timestamp")
-        signature = required(security, "Signature")
-        ticket_id, ticket = ticket_of(required(security, "Assertion"))
+        if len(children(security, "Signature")) != 1:
+            raise SoapError("the security header has to hold one Signature")
+        timestamp, signature = required(security, "Timestamp"), required(security, "Signature")
         identifier = required(signature, "KeyInfo", "SecurityTokenReference", "KeyIdentifier")
-        if (identifier.text or "").strip() != ticket_id:
+        if (identifier.text or "").strip() != brought.ticket_id:
             raise SoapError("the signature is by another ticket")
-        created_at, expires_at = (parse_instant(text_at(timestamp, name)) for name in ("Created", "Expires"))
-        return cls(ticket_id, ticket, created_at, expires_at, timestamp, signature)
+        return cls(brought.ticket_id, brought.ticket, brought.created_at, brought.expires_at, timestamp, signature)
 
     def verify(self, key: bytes, now: float) -> None:
         """Checks the signature and the time. ``now``: Unix time. Raises SoapError."""
@@ -73,8 +60,7 @@ class SecurityHeader:
         right &= hmac.compare_digest(decode(text_at(self._signature, "SignatureValue"), "SignatureValue"), signed)
         if not right:
             raise SoapError("the signature is wrong")
-        if not self.created_at - _SKEW_S <= now < self.expires_at + _SKEW_S:
-            raise SoapError("the timestamp is not of now")
+        self.check_time(now)
 
 
 def _expect(parent: etree._Element, algorithm: str, name: str) -> None:
@@ -97,11 +83,7 @@ def add_security(
     header: etree._Element, assertion: etree._Element, key: bytes, *, created_at: float, expires_at: float
 ) -> None:
     """Writes a security header, as a client does; times: Unix. ``assertion``: as it came from the ticket service."""
-    security = add(header, WSSE, "Security")
-    timestamp = etree.SubElement(security, f"{{{WSU}}}Timestamp", {f"{{{WSU}}}Id": "timestamp"}, nsmap={"wsu": WSU})
-    add(timestamp, WSU, "Created", instant(created_at))
-    add(timestamp, WSU, "Expires", instant(expires_at))
-    security.append(assertion)
+    security = add_bearer(header, assertion, created_at=created_at, expires_at=expires_at)
     signature = etree.SubElement(security, f"{{{DSIG}}}Signature", nsmap={None: DSIG})
     info = add(signature, DSIG, "SignedInfo")
     add(info, DSIG, "CanonicalizationMethod", Algorithm=EXCLUSIVE_C14N)
@@ -109,7 +91,7 @@ def add_security(
     reference = add(info, DSIG, "Reference", URI="#timestamp")
     add(add(reference, DSIG, "Transforms"), DSIG, "Transform", Algorithm=EXCLUSIVE_C14N)
     add(reference, DSIG, "DigestMethod", Algorithm=SHA1)
-    digest = hashlib.sha1(canonical(timestamp), usedforsecurity=False).digest()
+    digest = hashlib.sha1(canonical(required(security, "Timestamp")), usedforsecurity=False).digest()
     add(reference, DSIG, "DigestValue", b64encode(digest).decode())
     add(signature, DSIG, "SignatureValue", b64encode(hmac.digest(key, canonical(info), "sha1")).decode())
     token = add(add(signature, DSIG, "KeyInfo"), WSSE, "SecurityTokenReference")
