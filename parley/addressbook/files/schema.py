@@ -54,10 +54,6 @@ class Flag(IntFlag):
     """It is also in files for phones."""
 
 
-NOT_STORED: Final = 0xFF
-"""The field of clients (the highest byte) of what they do not keep."""
-
-
 @dataclass(frozen=True, slots=True)
 class BookAttribute:
     """One attribute of a file."""
@@ -66,17 +62,12 @@ class BookAttribute:
     name: str
     """As Active Directory calls it."""
     flags: int
-    """32 bits: the type, control bits, the field of clients."""
+    """32 bits: the type, control bits, and where clients keep it: 0xFF for nowhere."""
 
     @property
     def type(self) -> int:
         """See `ValueType`; a file may hold others."""
         return self.flags & 0xFF
-
-    @property
-    def client_field(self) -> int:
-        """Where clients keep it."""
-        return self.flags >> 24
 
     def has(self, flag: Flag) -> bool:
         """Whether a control bit is set."""
