@@ -15,14 +15,20 @@ from typing import Any, Final
 from uuid import UUID
 
 from parley.addressbook.attributes import ATTRIBUTES
-from parley.addressbook.entries import Entry, Kind, Membership, NumberKind, Origin, PhoneNumber, checked, uuid_of_name
+from parley.addressbook.entries import (
+    TEXT_FIELDS,
+    Entry,
+    Kind,
+    Membership,
+    NumberKind,
+    Origin,
+    PhoneNumber,
+    checked,
+    uuid_of_name,
+)
 from parley.addressbook.errors import EntryError
 from parley.addressbook.searching.folding import fold
 
-TEXTS: Final = (
-    "display_name", "given_name", "surname", "address", "mail", "mail_nickname", "title", "department", "company", "office",
-    "city", "state", "country", "manager",
-)  # fmt: skip
 NUMBERS: Final = MappingProxyType(
     {
         "telephone": NumberKind.WORK, "mobile": NumberKind.MOBILE, "home_phone": NumberKind.HOME,
@@ -30,7 +36,7 @@ NUMBERS: Final = MappingProxyType(
     }
 )  # fmt: skip
 COLUMNS: Final = (
-    "id", "kind", *TEXTS, *NUMBERS, "proxies", "hidden", "enabled", "members", "rule", "members_hidden", "member_of",
+    "id", "kind", *TEXT_FIELDS, *NUMBERS, "proxies", "hidden", "enabled", "members", "rule", "members_hidden", "member_of",
     "password",
 )  # fmt: skip
 """All columns by our names, in the order in which they are written."""
@@ -183,7 +189,7 @@ def entry_of(cells: dict[str, list[str]]) -> tuple[Entry, list[str], str]:
     hidden, enabled, members_hidden = flag("hidden", False), flag("enabled", True), flag("members_hidden", False)
     members, rule = several("members", "|;"), values.get("rule", "").strip()
     kind = _kind(values, bool(members or rule), problems)
-    fields: dict[str, Any] = {name: values.get(name, "") for name in TEXTS}
+    fields: dict[str, Any] = {name: values.get(name, "") for name in TEXT_FIELDS}
     numbers = [PhoneNumber(which, text) for name, which in NUMBERS.items() for text in several(name, "|")]
     id = _id(values.get("id", "").strip(), problems)
     try:
@@ -230,7 +236,7 @@ def _membership(members: list[str], rule: str, hidden: bool) -> Membership:
 
 def cells_of(entry: Entry, name_of: Callable[[UUID], str] = str) -> dict[str, str]:
     """The cells of an entry, by column. ``name_of``: what to call a member, by UUID."""
-    cells = {name: getattr(entry, name) for name in TEXTS}
+    cells = {name: getattr(entry, name) for name in TEXT_FIELDS}
     for name, which in NUMBERS.items():
         cells[name] = join_cell([number.raw for number in entry.numbers_of(which)], "|")
     membership = entry.membership or Membership()

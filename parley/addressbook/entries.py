@@ -39,10 +39,13 @@ _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _PLAIN_ADDRESS: Final = re.compile(r"sip:[a-z0-9._-]{1,64}@[a-z0-9][a-z0-9-]{0,59}(?:\.[a-z0-9][a-z0-9-]{0,59}){0,2}")
 """Addresses that are as they have to be."""
 _NORMALISED: Final = re.compile(r"tel:\+[0-9]{1,15}(;ext=[0-9]{1,20})?")
-_TEXTS: Final = (
-    "display_name", "given_name", "surname", "mail", "mail_nickname", "title", "department", "company", "office", "city",
-    "state", "country",
+TEXT_FIELDS: Final = (
+    "address", "display_name", "given_name", "surname", "mail", "mail_nickname", "title", "department", "company", "office",
+    "city", "state", "country", "manager",
 )  # fmt: skip
+"""The fields of an `Entry` that are texts."""
+_PLAIN: Final = tuple(name for name in TEXT_FIELDS if name not in ("address", "manager"))
+"""Those that may be any text of the usual length."""
 
 
 class Kind(StrEnum):
@@ -200,7 +203,7 @@ def normal_address(text: str) -> str:
 
 def checked(entry: Entry) -> Entry:
     """The entry as it may be kept. Raises EntryError."""
-    texts: dict[str, Any] = {name: _text(name, getattr(entry, name)) for name in _TEXTS}
+    texts: dict[str, Any] = {name: _text(name, getattr(entry, name)) for name in _PLAIN}
     if texts["mail"] and not _is_mail(texts["mail"]):
         raise EntryError("mail", f"{texts['mail'][:80]!r} is no mail address; write name@domain")
     changed = replace(

@@ -9,7 +9,7 @@ import json
 from typing import Any, Final
 from uuid import UUID
 
-from parley.addressbook.entries import Entry, Kind, Membership, NumberKind, Origin, PhoneNumber, Photo, checked
+from parley.addressbook.entries import TEXT_FIELDS, Entry, Kind, Membership, NumberKind, Origin, PhoneNumber, Photo, checked
 from parley.addressbook.errors import EntryError
 
 FORM: Final = 1
@@ -17,19 +17,15 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 _FOR_VERSION: Final = 64
 """Bytes of it that are left to the version, which is kept apart."""
 
-_TEXTS: Final = (
-    "address", "display_name", "given_name", "surname", "mail", "mail_nickname", "title", "department", "company", "office",
-    "city", "state", "country", "manager",
-)  # fmt: skip
 _KNOWN: Final = frozenset(
-    {*_TEXTS, "v", "id", "kind", "numbers", "proxies", "photo", "hidden", "disabled", "membership", "origin", "version"}
+    {*TEXT_FIELDS, "v", "id", "kind", "numbers", "proxies", "photo", "hidden", "disabled", "membership", "origin", "version"}
 )
 
 
 def to_json(entry: Entry) -> bytes:
     """The entry in the latest form, in UTF-8 on one line. Raises EntryError for one that is too large to be read again."""
     content: dict[str, Any] = {"v": FORM, "id": str(entry.id), "kind": entry.kind.value}
-    content |= {name: value for name in _TEXTS if (value := getattr(entry, name))}
+    content |= {name: value for name in TEXT_FIELDS if (value := getattr(entry, name))}
     if entry.numbers:
         content["numbers"] = [_number(number) for number in entry.numbers]
     if entry.proxies:
@@ -99,7 +95,7 @@ def as_written(data: bytes) -> Entry:
 
 
 def _entry(content: dict[str, Any]) -> Entry:
-    texts = {name: _typed(content, name, str, "") for name in _TEXTS}
+    texts = {name: _typed(content, name, str, "") for name in TEXT_FIELDS}
     membership = content.get("membership")
     return Entry(
         id=_uuid("id", content.get("id")), kind=_kind(content.get("kind")),

@@ -7,14 +7,10 @@ from typing import Final
 from uuid import UUID
 
 from parley.addressbook.dlx import ExpansionResult
-from parley.addressbook.entries import Entry, Kind, Membership, NumberKind, Origin, PhoneNumber, Photo, checked
+from parley.addressbook.entries import TEXT_FIELDS, Entry, Kind, Membership, NumberKind, Origin, PhoneNumber, Photo, checked
 from parley.addressbook.errors import EntryError
 from parley.proto.addressbook.v1 import directory_pb2 as pb
 
-_TEXTS: Final = (
-    "address", "display_name", "given_name", "surname", "mail", "mail_nickname", "title", "department", "company", "office",
-    "city", "state", "country", "manager",
-)  # fmt: skip
 _KINDS: Final = MappingProxyType(
     {Kind.USER: pb.ENTRY_KIND_USER, Kind.CONTACT: pb.ENTRY_KIND_CONTACT, Kind.GROUP: pb.ENTRY_KIND_GROUP}
 )
@@ -47,7 +43,7 @@ def to_proto(entry: Entry) -> pb.Entry:
             pb.PhoneNumber(kind=_NUMBER_KINDS[number.kind], raw=number.raw, normalised=number.normalised)
             for number in entry.numbers
         ],
-        **{name: getattr(entry, name) for name in _TEXTS},
+        **{name: getattr(entry, name) for name in TEXT_FIELDS},
     )  # fmt: skip
     if entry.photo is not None:
         message.photo.hash, message.photo.size = entry.photo.hash, entry.photo.size
@@ -76,7 +72,7 @@ def from_proto(message: pb.Entry) -> Entry:
             photo=Photo(message.photo.hash, message.photo.size) if has_photo else None,
             membership=_parse_membership(message.membership) if has_members else None,
             origin=_origin(message.origin), version=message.version,
-            **{name: getattr(message, name) for name in _TEXTS},
+            **{name: getattr(message, name) for name in TEXT_FIELDS},
         )
     )  # fmt: skip
 
