@@ -29,6 +29,7 @@ from services.addressbook.directory.importing import Spawn, problems_of
 from services.addressbook.directory.keys import PREFIX
 from services.addressbook.directory.ldap.client import LdapClient, LdapError, LdapSession, RawEntry
 from services.addressbook.directory.ldap.mapping import Mapping as LdapMapping
+from services.addressbook.directory.ldap.states import State, States
 from services.addressbook.directory.metrics import IMPORTED, SYNCED_AT, SYNCS
 from services.addressbook.directory.repository import EntryRepository
 from services.addressbook.leases import Lease, LeaseLost
@@ -40,8 +41,8 @@ _MAX_BACKOFF_S: Final = 900.0
 _LOOK_S: Final = 2.0
 """Longest time between two looks at whether a run is due."""
 _ASKED_AT_ONCE: Final = 50
-_FEW: Final = 20
-"""So many may always be removed."""
+_FEW: Final = 3
+"""So many may always be removed, as long as there is somebody else."""
 
 
 class UnknownSource(Exception):
@@ -67,31 +68,11 @@ class _Source:
         return self.client.name
 
     @property
-    def key(self) -> str:
-        """Hash of what is known of the source."""
-        return f"{PREFIX}sync:{self.name}"
-
-    @property
     def form(self) -> str:
         """Changes when entries have to be read anew because of the configuration."""
         config = self.client.config
         what = [config.url, config.kind, config.base, config.filter, config.attributes, config.domain, config.login_domain]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What is kept of a source."""
-
-    cursor: tuple[str, str] = ("", "")
-    """Attribute and value up to which changes are known; ("", "") when everything has to be read."""
-    server: str = ""
-    """Which server counted them."""
-    form: str = ""
-    swept_at_ms: int = 0
-    success_at_ms: int = 0
-    failures: int = 0
-    next_at_ms: int = 0
 
 
 class Syncer:
@@ -108,7 +89,7 @@ class Syncer:
     ) -> None:
         """``clients``: by name; ``spawn``: runs a coroutine that goes on after the call."""
         self._spawn = spawn
-        self._store = store
+        self._states = States(store)
         self._entries = entries
         self._clock = clock
         self._normaliser = normaliser
@@ -131,7 +112,7 @@ class Syncer:
         while True:
             wait = _LOOK_S
             try:
-                state = await self._state(source)
+                state = await self._states.get(source.name)
                 left = (state.next_at_ms - self._now_ms()) / 1000
                 if left <= 0:
                     await self._alone(source, pb.SyncReport(source=name), dry_run=False, full=False)
@@ -147,7 +128,7 @@ class Syncer:
         if await source.lease.is_held():
             raise SyncBusy
         report = pb.SyncReport(source=name, state=pb.JOB_STATE_RUNNING, dry_run=dry_run, started_at_ms=self._now_ms())
-        await self._keep(source, report)
+        await self._states.keep(source.name, report)
         answer = pb.SyncReport()
         answer.CopyFrom(report)
         self._spawn(f"directory sync {name}", self._alone(source, report, dry_run=dry_run, full=full))
@@ -157,9 +138,8 @@ class Syncer:
         """The last report of one source, or ("") of all. Raises UnknownSource, StoreError."""
         reports = []
         for source in [self._source(name)] if name else self._sources.values():
-            raw = await self._store.execute("HGET", source.key, "report")
-            report = pb.SyncReport.FromString(raw) if raw is not None else pb.SyncReport(source=source.name)
-            state = await self._state(source)
+            report = await self._states.report(source.name) or pb.SyncReport(source=source.name)
+            state = await self._states.get(source.name)
             report.last_success_at_ms, report.failures = state.success_at_ms, state.failures
             report.entries = await self._entries.count(source.client.source)
             if report.state == pb.JOB_STATE_RUNNING and not await source.lease.is_held():
@@ -189,7 +169,7 @@ class Syncer:
     async def _once(self, source: _Source, report: pb.SyncReport, *, dry_run: bool, full: bool) -> None:
         report.state, report.dry_run, report.started_at_ms = pb.JOB_STATE_RUNNING, dry_run, self._now_ms()
         tally = Tally()
-        state = await self._state(source)
+        state = await self._states.get(source.name)
         try:
             after = await self._read(source, state, tally, report, dry_run=dry_run, full=full)
             report.state, report.failure = pb.JOB_STATE_DONE, ""
@@ -215,11 +195,11 @@ class Syncer:
                     "%s: %d added, %d changed, %d removed, %d could not be taken", source.client.source, tally.added,
                     tally.changed, tally.removed, tally.bad,
                 )  # fmt: skip
-        await self._keep(source, report, None if dry_run else after)
+        await self._states.keep(source.name, report, None if dry_run else after)
 
     async def _read(
-        self, source: _Source, state: _State, tally: Tally, report: pb.SyncReport, *, dry_run: bool, full: bool
-    ) -> _State:
+        self, source: _Source, state: State, tally: Tally, report: pb.SyncReport, *, dry_run: bool, full: bool
+    ) -> State:
         """Takes over what there is; what is known then. Raises LdapError, SyncFailed, StoreError."""
         applier = Applier(
             self._entries, self._normaliser, source.client.source, tally, dry_run=dry_run, adopts=False
@@ -238,10 +218,14 @@ class Syncer:
                 cursor = max(cursor, *(source.mapping.change_of(raw) for raw in page), key=_order)
                 await self._take(applier, tally, await asyncio.to_thread(_items, source.mapping, page))
                 _fill(report, tally)
-                await self._keep(source, report)
+                await self._states.keep(source.name, report)
             now_ms = self._now_ms()
             due = whole or now_ms - state.swept_at_ms >= source.client.config.full_interval * 1000
-            gone = await self._sweep(source, session, applier, tally) if due else []
+            try:
+                gone = await self._sweep(source, session, applier, tally) if due else []
+            except SyncFailed:
+                await applier.finish()  # what was read is no mistake
+                raise
             await applier.finish()
             await applier.remove(gone)
         finally:
@@ -260,8 +244,14 @@ class Syncer:
     async def _sweep(self, source: _Source, session: LdapSession, applier: Applier, tally: Tally) -> list[UUID]:
         """Looks at who is there: takes over who was moved or is new; those that are gone. Raises SyncFailed."""
         there: dict[UUID, str] = {}
+        nameless = 0
         async for page in _pages(session, parse_filter(source.mapping.filter), [source.mapping.server.id]):
-            there |= {id: raw.dn for raw in page if (id := source.mapping.id_of(raw)) is not None}
+            for raw in page:
+                id = source.mapping.id_of(raw)
+                if id is None:
+                    nameless += 1
+                else:
+                    there[id] = raw.dn
         known: set[UUID] = set()
         gone: list[UUID] = []
         async for entry in self._entries.export(source.client.source):
@@ -271,38 +261,40 @@ class Syncer:
                 gone.append(entry.id)
             elif dn != entry.origin.key and entry.id not in applier.seen:
                 await applier.add([Item(replace(entry, origin=replace(entry.origin, key=dn)))])
-        if len(gone) > max(_FEW, source.client.config.most_removed * len(known)):
-            raise SyncFailed(
-                f"{len(gone)} of {len(known)} entries are not there any more; look at base, filter and rights of "
-                "bind_dn, or allow more with most_removed"
-            )
         missing = [id for id in there if id not in known and id not in applier.seen]
         for begin in range(0, len(missing), _ASKED_AT_ONCE):
             wanted = Or(tuple(source.mapping.equals(id) for id in missing[begin : begin + _ASKED_AT_ONCE]))
             async for page in _pages(session, And((parse_filter(source.mapping.filter), wanted)), source.mapping.attributes):
                 await self._take(applier, tally, await asyncio.to_thread(_items, source.mapping, page))
+        if gone:
+            _refuse_mistakes(source, there=len(there), nameless=nameless, known=len(known), gone=len(gone))
         return gone
-
-    # What is kept
-
-    async def _state(self, source: _Source) -> _State:
-        raw = await self._store.execute("HGET", source.key, "state")
-        if raw is None:
-            return _State()
-        content = json.loads(raw)
-        return _State(**{**content, "cursor": tuple(content["cursor"])})
-
-    async def _keep(self, source: _Source, report: pb.SyncReport, state: _State | None = None) -> None:
-        values: list[str | bytes] = ["report", report.SerializeToString()]
-        if state is not None:
-            content = {name: getattr(state, name) for name in _State.__slots__}
-            values += ["state", json.dumps(content)]
-            await self._store.durable("HSET", source.key, *values)
-            return
-        await self._store.execute("HSET", source.key, *values)
 
     def _now_ms(self) -> int:
         return round(self._clock.wall() * 1000)
+
+
+def _refuse_mistakes(source: _Source, *, there: int, nameless: int, known: int, gone: int) -> None:
+    """Raises SyncFailed when those that are gone are more likely to be there, and not to be seen.
+
+    ``there``: how many the server tells of; ``nameless``: how many of those cannot be told apart; ``known``: to us.
+    """
+    config = source.client.config
+    if nameless:
+        raise SyncFailed(
+            f"{gone} of {known} entries are not there any more, and {nameless} have no {source.mapping.server.id} that can "
+            "be read, which may be the same; let bind_dn read it"
+        )
+    if not there:
+        raise SyncFailed(
+            f"the server tells of nobody, and {known} entries were known; look at base, filter and rights of bind_dn. If "
+            "nobody is there any more, take the server out of the configuration and remove its entries"
+        )
+    if gone > max(_FEW, config.most_removed * known):
+        raise SyncFailed(
+            f"{gone} of {known} entries are not there any more; look at base, filter and rights of bind_dn, or allow more "
+            "with most_removed"
+        )
 
 
 def _order(change: tuple[str, str]) -> tuple[int, str]:

@@ -24,8 +24,9 @@ from services.addressbook.directory.config import LdapConfig
 from services.addressbook.directory.importing import Importer
 from services.addressbook.directory.ldap.client import LdapClient
 from services.addressbook.directory.passwords import PasswordChecker
+from services.addressbook.directory.rebuilding import Rebuilder
 from services.addressbook.directory.repository import EntryRepository
-from services.addressbook.directory.searching import DirectoryIndex, Rebuilder
+from services.addressbook.directory.searching import DirectoryIndex
 from services.addressbook.directory.surface import DirectorySurface, Parts
 from services.addressbook.directory.syncing import Syncer
 from services.addressbook.repository import UserRepository, with_passwords
@@ -36,9 +37,15 @@ PASSWORD = "correct horse"
 
 
 class Directory:
-    """The directory and the users of one process; ``servers``: by name."""
+    """The directory and the users of one process; ``servers``, or ``clients`` of those: by name."""
 
-    def __init__(self, store: Store, clock: FakeClock, servers: Mapping[str, LdapConfig] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: FakeClock,
+        servers: Mapping[str, LdapConfig] | None = None,
+        clients: Mapping[str, LdapClient] | None = None,
+    ) -> None:
         self.store = store
         self.clock = clock
         self.config = AddressBookConfig(domains=["example.test", "other.test"])
@@ -49,7 +56,7 @@ class Directory:
         self.index = DirectoryIndex(store, self.entries)
         self.rebuilder = Rebuilder(store, self.entries)
         normaliser = Normaliser(location=Location("DE", "30"))
-        clients = {name: LdapClient(name, server) for name, server in (servers or {}).items()}
+        clients = clients or {name: LdapClient(name, server) for name, server in (servers or {}).items()}
         self.syncer = Syncer(store, self.entries, clock, normaliser, clients, self._spawn)
 
         def seal(address: str, password: str) -> bytes:
