@@ -2,10 +2,10 @@
 --
 -- KEYS  1 generations
 -- ARGV  1 prefix of all keys   2 generation   3 UUID of the entry   4 version that was read   5 { new, add } as JSON
--- Returns "OK", "GONE" (the entry, or the generation) or "CHANGED".
+-- Returns "OK", "GONE" (the entry), "CHANGED", or "ANOTHER" when this generation is not being made.
 
 local prefix, generation = ARGV[1], ARGV[2]
-if redis.call('HGET', KEYS[1], 'building') ~= generation then return 'GONE' end
+if redis.call('HGET', KEYS[1], 'building') ~= generation then return 'ANOTHER' end
 local kept = redis.call('GET', prefix .. 'e:' .. ARGV[3])
 if not kept then return 'GONE' end
 if string.match(kept, '^%d+') ~= ARGV[4] then return 'CHANGED' end

@@ -1,8 +1,9 @@
-"""The search index in Redis: pages of results, and the index made anew beside the one in use.
+"""The search index in Redis: pages of results.
 
 An index has the members in the order of results, and for each family one sorted set of value, NUL and member: a beginning is
 a range in it, and so is a value. Within words and numbers is looked for by grams, each a set of values. Every change of an
-entry changes its index in the same step, the generation in use and one that is being made, so the index is never behind.
+entry changes its index in the same step, the generation in use and one that is being made (`rebuilding`), so the index is
+never behind.
 
 A search reads its stages in one step, and few entries with them. The entries of many are read after that; when one of them
 was changed in between, the stage is read once more. Where a stage fits very many, nothing is collected: everybody is looked
@@ -15,25 +16,19 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
-from uuid import UUID
 
 from parley.addressbook.entries import Entry
-from parley.addressbook.searching.keys import Family, Lookup, Match, Posting, grams, id_of, indexed, member, shortest_infix
+from parley.addressbook.searching.keys import Family, Lookup, Match, grams, id_of, member, shortest_infix
 from parley.addressbook.searching.queries import Question, Rank, Stage
 from parley.addressbook.searching.stages import Search
 from parley.platform.store.client import Store
 from services.addressbook.directory.keys import GENERATIONS, PREFIX, generation_key
 from services.addressbook.directory.repository import EntryRepository, readable
-from services.addressbook.directory.writing import packed_postings
 
 _MOST: Final = 10_000
 """Members of a stage that are collected; where there are more, everybody is looked at."""
 _CHUNK: Final = 256
 _TRIES: Final = 4
-_REBUILT: Final = 200
-_UNLINKED: Final = 1_000
-FORM: Final = 2
-"""What postings are made of. One that was made in another form is made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,86 +173,3 @@ def _packed(lookup: Lookup) -> dict[str, object]:
         shortest = shortest_infix(lookup.family)
         parts = [list(grams(lookup.family, value)) if len(value) >= shortest else [] for value in lookup.values]
     return {"family": lookup.family.value, "match": lookup.match.value, "values": lookup.values, "grams": parts}
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an index that is made anew has come."""
-
-    indexed: int
-    total: int
-    done: bool
-
-
-class Rebuilder:
-    """Makes the index anew while the one in use answers and entries change."""
-
-    def __init__(self, store: Store, entries: EntryRepository) -> None:
-        self._store = store
-        self._entries = entries
-        self._add = store.script("services.addressbook.directory", "rebuild.lua")
-
-    async def is_needed(self) -> bool:
-        """Whether the index was made in another form, or is being made by nobody. Raises StoreError."""
-        form, building = await self._store.execute("HMGET", GENERATIONS, "form", "building")
-        if form is None and not await self._entries.count():
-            await self._store.durable("HSETNX", GENERATIONS, "form", FORM)
-            return False
-        return int(building or 0) != 0 or form is None or int(form) != FORM
-
-    async def run(self) -> AsyncIterator[Progress]:
-        """One at a time: hold a lease. A run that was broken off is begun anew. Raises StoreError."""
-        current, building, removing = await self._store.execute("HMGET", GENERATIONS, "current", "building", "removing")
-        if removing is not None:  # the run before was broken off at its end
-            await self._remove(int(removing))
-        old = int(current or 1)
-        new = int(building or 0) or old + 1
-        await self._store.durable("HSET", GENERATIONS, "building", new)
-        after: UUID | None = None
-        indexed, total = 0, await self._entries.count()
-        while ids := await self._entries.page(after, _REBUILT):
-            await self._index(new, ids)
-            after = ids[-1]
-            indexed += len(ids)
-            yield Progress(indexed, max(total, indexed), done=False)
-        await self._store.durable(
-            "HSET", GENERATIONS, "current", new, "form", FORM, "building", 0, "removing", old, key=GENERATIONS
-        )
-        await self._remove(old)
-        yield Progress(indexed, max(total, indexed), done=True)
-
-    async def _index(self, generation: int, ids: Sequence[UUID]) -> None:
-        left = list(ids)
-        while left:
-            calls = []
-            for entry in await self._entries.get_many(left):
-                if entry is not None and entry.shown:
-                    place, found = indexed(entry)
-                    content = {"new": place, "add": packed_postings(found)}
-                    packed = json.dumps(content, ensure_ascii=False)
-                    calls.append(([GENERATIONS], [PREFIX, str(generation), entry.id.hex, str(entry.version), packed]))
-            left = []
-            for call, reply in zip(calls, await self._add.many(calls), strict=True):
-                if isinstance(reply, BaseException):
-                    raise reply
-                if reply == b"CHANGED":
-                    left.append(UUID(call[1][2]))
-
-    async def _remove(self, generation: int) -> None:
-        """Removes a generation that nobody reads any more. Searches that are under way find what is there, or begin anew."""
-        for family in (Family.WORD, Family.NUMBER):
-            key, after = generation_key(generation, family.value), b""
-            while True:
-                first = b"(" + after if after else b"-"
-                found = await self._store.execute("ZRANGE", key, first, "+", "BYLEX", "LIMIT", 0, _UNLINKED)
-                if not found:
-                    break
-                after = found[-1]
-                values = {raw.partition(b"\0")[0].decode() for raw in found}
-                parts = {gram for value in values for gram in Posting(family, value).grams}
-                if parts:
-                    keys = [generation_key(generation, f"{family.value}:{gram}") for gram in parts]
-                    await self._store.execute("UNLINK", *keys)
-        await self._store.execute("HDEL", GENERATIONS, "removing")
-        parts_of_all = ["m", *(family.value for family in Family if family is not Family.NAME)]
-        await self._store.execute("UNLINK", *(generation_key(generation, part) for part in parts_of_all))

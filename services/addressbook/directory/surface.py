@@ -33,15 +33,16 @@ from parley.proto.addressbook.v1 import directory_pb2 as pb
 from parley.proto.addressbook.v1.directory_pb2_grpc import DirectoryServicer
 from services.addressbook.directory.expanding import expand
 from services.addressbook.directory.importing import ImportBusy, Importer
-from services.addressbook.directory.keys import BY_ADDRESS, BY_MAIL, BY_NICKNAME, PREFIX, photo_key
+from services.addressbook.directory.keys import BY_ADDRESS, BY_MAIL, BY_NICKNAME, photo_key
 from services.addressbook.directory.metrics import EXPANSIONS, SEARCH_SECONDS, SEARCHES
 from services.addressbook.directory.passwords import PasswordChecker
+from services.addressbook.directory.rebuilding import Rebuilder
 from services.addressbook.directory.repository import EntryRepository
 from services.addressbook.directory.resolving import find, with_members, without_photo_change
-from services.addressbook.directory.searching import DirectoryIndex, Narrowed, Rebuilder
+from services.addressbook.directory.searching import DirectoryIndex, Narrowed
 from services.addressbook.directory.syncing import SyncBusy, Syncer, UnknownSource
 from services.addressbook.directory.writing import EntryConflict, LoginTaken, Taken
-from services.addressbook.leases import Lease
+from services.addressbook.leases import LeaseLost
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,6 @@ _USUAL_MEMBERS: Final = 100
 _AT_ONCE: Final = 200
 _LISTED_AT_MOST: Final = 5_000
 """Entries that one page of ListEntries looks at."""
-_REBUILD_LEASE_S: Final = 15.0
 _PHOTOS: Final = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"GIF8", "image/gif"))
 
 
@@ -279,8 +279,8 @@ class DirectorySurface(DirectoryServicer):
     async def RebuildIndex(self, request: pb.RebuildIndexRequest, context: Any) -> AsyncIterator[pb.RebuildIndexResponse]:
         """Makes the index anew."""
         with _failures():
-            async with rebuild_lease(self._parts.store).hold() as held:
-                if not held:
+            async with self._parts.rebuilder.lease.hold() as held:
+                if held is None:
                     raise RpcError(StatusCode.FAILED_PRECONDITION, "the index is being made anew already")
                 async for progress in self._parts.rebuilder.run():
                     yield pb.RebuildIndexResponse(indexed=progress.indexed, total=progress.total, done=progress.done)
@@ -292,11 +292,6 @@ class DirectorySurface(DirectoryServicer):
         if user is None:
             return pb.CheckPasswordResponse()
         return pb.CheckPasswordResponse(address=user.address, display_name=user.display_name, version=user.version)
-
-
-def rebuild_lease(store: Store) -> Lease:
-    """Who holds it makes the index anew."""
-    return Lease(store, PREFIX + "rebuild-lease", seconds=_REBUILD_LEASE_S)
 
 
 @contextmanager
@@ -318,6 +313,8 @@ def _failures(*, creating: bool = False) -> Any:
         raise RpcError(StatusCode.NOT_FOUND, str(error)) from None
     except (ImportBusy, SyncBusy):
         raise RpcError(StatusCode.FAILED_PRECONDITION, "it is under way already; wait until it is done") from None
+    except LeaseLost as error:
+        raise RpcError(StatusCode.ABORTED, str(error)) from None
     except StoreError as error:
         raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
 

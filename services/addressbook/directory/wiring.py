@@ -23,9 +23,10 @@ from services.addressbook.directory.keys import PREFIX
 from services.addressbook.directory.ldap.client import LdapClient
 from services.addressbook.directory.links import entry_of_user
 from services.addressbook.directory.passwords import PasswordChecker
+from services.addressbook.directory.rebuilding import Rebuilder
 from services.addressbook.directory.repository import EntryRepository
-from services.addressbook.directory.searching import DirectoryIndex, Rebuilder
-from services.addressbook.directory.surface import DirectorySurface, Parts, rebuild_lease
+from services.addressbook.directory.searching import DirectoryIndex
+from services.addressbook.directory.surface import DirectorySurface, Parts
 from services.addressbook.directory.syncing import Syncer
 from services.addressbook.repository import UserRepository, with_passwords
 from services.addressbook.users import digest_logins
@@ -98,8 +99,9 @@ class Directory:
         )
 
     def start(self) -> None:
-        """Begins to read the directory servers, and sees to what an upgrade left to do."""
+        """Begins to read the directory servers, and sees to what an upgrade or a crash left to do."""
         self._context.tasks.spawn("directory upgrade", self._upgrade(), vital=False)
+        self._context.tasks.spawn("directory index", self._rebuilder.keep())
         for name in self._syncer.names:
             self._context.tasks.spawn(f"directory sync {name}", self._syncer.run(name))
 
@@ -107,12 +109,6 @@ class Directory:
         while True:
             try:
                 await self._adopt()
-                if await self._rebuilder.is_needed():
-                    async with rebuild_lease(self._context.store).hold() as held:
-                        if held:
-                            async for _ in self._rebuilder.run():
-                                pass
-                            logger.info("the search index of the directory was made anew")
                 return
             except StoreError as error:
                 logger.info("the directory is looked through later: %s", error)
