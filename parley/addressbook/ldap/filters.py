@@ -17,7 +17,6 @@ MAX_DEPTH: Final = 24
 MAX_ITEMS: Final = 1_024
 
 _NAME: Final = r"(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+)(?:;[A-Za-z0-9-]+)*"
-_ATTRIBUTE: Final = re.compile(_NAME)
 _EXTENSIBLE: Final = re.compile(rf"({_NAME})?(:dn)?(?::({_NAME}))?:=", re.IGNORECASE)
 _SIMPLE: Final = re.compile(rf"({_NAME})(=|~=|>=|<=)")
 _VALUE: Final = re.compile(r"(?:[^()*\\\x00]|\\[0-9A-Fa-f]{2})*")
@@ -111,11 +110,6 @@ class Extensible:
 Filter = And | Or | Not | Comparison | Present | Substrings | Extensible
 
 
-def escape(text: str) -> str:
-    """A text as a value within a filter: it can neither end it nor be a wildcard."""
-    return escape_bytes(text.encode("utf-8", "surrogatepass"))
-
-
 def escape_bytes(value: bytes) -> str:
     """Bytes as a value within a filter."""
     try:
@@ -123,29 +117,6 @@ def escape_bytes(value: bytes) -> str:
     except UnicodeDecodeError:
         return "".join(f"\\{byte:02x}" for byte in value)
     return "".join(f"\\{ord(char):02x}" if char in "*()\\\0" or char < " " else char for char in text)
-
-
-def equals(attribute: str, text: str) -> Comparison:
-    """An attribute that is a text. Raises FilterError for what is no name of an attribute."""
-    return Comparison(checked_attribute(attribute), text.encode("utf-8", "surrogatepass"))
-
-
-def begins(attribute: str, text: str) -> Filter:
-    """An attribute that begins with a text; with "", one that has a value. Raises FilterError."""
-    name = checked_attribute(attribute)
-    return Substrings(name, text.encode("utf-8", "surrogatepass")) if text else Present(name)
-
-
-def at_least(attribute: str, number: int) -> Comparison:
-    """An attribute whose number is not less. Raises FilterError."""
-    return Comparison(checked_attribute(attribute), str(number).encode(), ">=")
-
-
-def checked_attribute(name: str) -> str:
-    """The name of an attribute (RFC 4512), with its options. Raises FilterError."""
-    if _ATTRIBUTE.fullmatch(name) is None or len(name) > 256:
-        raise FilterError(f"{name[:60]!r} is no name of an attribute")
-    return name
 
 
 def parse_filter(text: str) -> Filter:
