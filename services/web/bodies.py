@@ -15,7 +15,8 @@ from services.web.routes import JSON, body_limit
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _PIECE: Final = 65_536
-_ETAG: Final = re.compile(r'"([0-9]{1,19})"')
+_ETAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+_MAX_TAGS: Final = 4_096
 _MAX_PROBLEMS: Final = 5
 
 
@@ -70,19 +71,26 @@ def json_answer(value: BaseModel | dict[str, Any], *, status: int = 200, version
     return response
 
 
-def expected_version(request: web.Request) -> int | None:
-    """The version that If-Match demands; None when it demands none. Raises HttpError 412 for one that none can have."""
-    text = request.headers.get("If-Match", "*").strip()
-    if text == "*":
+def expected_version(request: web.Request, present: int) -> int | None:
+    """The present version, when If-Match demands it; None when it demands none. Raises HttpError 412 when it names others.
+
+    A weak tag counts: a version is told by a weak one in SCIM, and where the answer was compressed.
+    """
+    if ",".join(request.headers.getall("If-Match", ["*"])).strip() == "*":
         return None
-    found = _ETAG.fullmatch(text.removeprefix("W/"))
-    version = int(found[1]) if found is not None else 0
-    if not 0 < version < 2**63:
-        raise HttpError(412, "If-Match names no version that there is")
-    return version
+    if not _names(request, "If-Match", f'"{present}"'):
+        raise HttpError(412, "it was changed by somebody else; read it again")
+    return present
 
 
-def has_already(request: web.Request, version: int) -> bool:
-    """Whether If-None-Match says that the client has this version."""
-    given = request.headers.get("If-None-Match", "")
-    return any(text.strip().removeprefix("W/") in (f'"{version}"', "*") for text in given.split(",") if text.strip())
+def has_already(request: web.Request, tag: int | str) -> bool:
+    """Whether If-None-Match says that the client has a version, or what has an ETag."""
+    if ",".join(request.headers.getall("If-None-Match", [])).strip() == "*":
+        return True
+    return _names(request, "If-None-Match", f'"{tag}"' if isinstance(tag, int) else tag)
+
+
+def _names(request: web.Request, header: str, tag: str) -> bool:
+    """Whether a list of tags has one (RFC 9110 section 8.8.3), weak or not."""
+    given = ",".join(request.headers.getall(header, []))
+    return tag in (found[1] for found in _ETAG.finditer(given[:_MAX_TAGS]))

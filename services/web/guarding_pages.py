@@ -24,6 +24,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MIN_COMPRESSED: Final = 1_024
 _MAX_COMPRESSED: Final = 4_194_304
 _TEXT: Final = re.compile(r"text/.*|application/(.*\+)?(json|xml)|application/javascript")
+_NO_WEIGHT: Final = re.compile(r"q=0(\.0{0,3})?")
 _NOTHING: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -92,5 +93,17 @@ def compress(request: web.Request, response: web.Response) -> None:
         return
     if _TEXT.fullmatch(response.content_type):
         response.headers["Vary"] = "Accept-Encoding"
-        if "gzip" in request.headers.get("Accept-Encoding", "").lower():
+        if _takes_gzip(request.headers.get("Accept-Encoding", "")):
             response.enable_compression(web.ContentCoding.gzip)
+            etag = response.headers.get("ETag", "")
+            if etag.startswith('"'):  # other bytes than those without
+                response.headers["ETag"] = f"W/{etag}"
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether Accept-Encoding has it (RFC 9110 section 12.5.3), with a weight that is not 0."""
+    weights: dict[str, bool] = {}
+    for item in accepted.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        weights[name] = not any(_NO_WEIGHT.fullmatch(part) for part in parameters)
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", False)))

@@ -15,6 +15,8 @@ from pydantic.json_schema import models_json_schema
 from services.web.routes import JSON, Access, Handler, Route, Style
 
 PROBLEM: Final = "application/problem+json"
+IF_MATCH: Final = {"If-Match": "The version that is to be changed, as ETag has it"}
+"""Headers of operations that depend on a version."""
 
 
 class Problem(BaseModel):

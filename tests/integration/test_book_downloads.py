@@ -172,9 +172,20 @@ async def test_pictures_are_found_where_searches_say(curl: Curl) -> None:
     assert (picture.status, picture.body, picture.headers["content-type"]) == (200, PNG, ["image/png"])
     assert picture.headers["content-length"] == [str(len(PNG))]
     assert (await curl(path, *BOB, "--header", f"If-None-Match: {picture.headers['etag'][0]}")).status == 304
+    assert (await curl(path, *BOB, "--header", 'If-None-Match: "x", W/' + picture.headers["etag"][0])).status == 304
     assert (await curl(path)).status == 401
     for name in ("nobody.jpg", "00000000-0000-0000-0000-000000000000.jpg"):
         assert (await curl(f"{INT}/photos/{name}", *BOB)).status == 404
+
+
+async def test_pictures_that_are_hidden_are_for_administrators(curl: Curl) -> None:
+    entries = f"{API}/directory/entries"
+    made = (await curl(entries, *ALICE, body={"kind": "contact", "display_name": "Hidden", "hidden": True})).json
+    kind = ("--header", "Content-Type: image/png")
+    assert (await curl(f"{entries}/{made['id']}/photo", *ALICE, *kind, method="PUT", body=PNG)).status == 200
+    for path in (f"{INT}/photos/{made['id']}.jpg", f"{entries}/{made['id']}/photo"):
+        assert (await curl(path, *BOB)).status == 404
+        assert (await curl(path, *ALICE)).body == PNG
 
 
 async def test_no_files_are_there_unless_their_layout_is_allowed(tmp_path: Path) -> None:

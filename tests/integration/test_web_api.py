@@ -88,11 +88,17 @@ async def test_users_from_beginning_to_end(curl: Curl) -> None:
     set_again = await curl(f"{path}/password", *ALICE, method="PUT", body={"password": "Other-333"})
     assert set_again.status == 204
     assert (await curl(path, "--user", "frank:Other-333")).status == 200
-    assert (await curl(path, *ALICE, method="PATCH", body={"enabled": False})).json["enabled"] is False
+    (tag,) = (await curl(path, *ALICE)).headers["etag"]
+    stale = ("--header", 'If-Match: "1"')
+    for method, body in (("PATCH", {"enabled": False}), ("DELETE", None)):
+        assert problem(await curl(path, *ALICE, *stale, method=method, body=body))[0] == 412
+    match = ("--header", f'If-Match: "1", {tag}')
+    assert (await curl(path, *ALICE, *match, method="PATCH", body={"enabled": False})).json["enabled"] is False
     assert (await curl(path, "--user", "frank:Other-333")).status == 401
     found = await curl(f"{API}/directory/search?q=frank", *ALICE)
     assert found.json["entries"] == []  # who is disabled is not shown
-    assert (await curl(path, *ALICE, method="DELETE")).status == 204
+    (tag,) = (await curl(path, *ALICE)).headers["etag"]
+    assert (await curl(path, *ALICE, "--header", f"If-Match: {tag}", method="DELETE")).status == 204
     assert problem(await curl(path, *ALICE))[0] == 404
 
 
@@ -145,7 +151,8 @@ async def test_entries_change_by_version(curl: Curl) -> None:
     assert problem(await curl(f"{API}/directory/entries", *ALICE, body=twin))[0] == 409
     found = await curl(f"{API}/directory/search?q=lovel", *BOB)
     assert [entry["id"] for entry in found.json["entries"]] == [made["id"]]
-    assert (await curl(path, *ALICE, "--header", 'If-Match: "2"', method="DELETE")).status == 204
+    assert problem(await curl(path, *ALICE, "--header", "If-Match: 2", method="DELETE"))[0] == 412
+    assert (await curl(path, *ALICE, "--header", 'If-Match: "1", "2"', method="DELETE")).status == 204
     assert (await curl(path, *ALICE)).status == 404
 
 
@@ -171,6 +178,15 @@ async def test_groups_and_their_members(curl: Curl) -> None:
     assert len((await curl(f"{API}/directory/groups/{secret['id']}/members", *ALICE)).json["members"]) == 1
 
 
+async def test_a_group_of_thousands(curl: Curl) -> None:
+    person = await make_entry(curl, display_name="Many")
+    fields = {"kind": "group", "display_name": "Thousands", "members": [person["id"]] * 20_000}
+    made = await curl(f"{API}/directory/entries", *ALICE, body=fields)  # much more than limits.body_bytes
+    assert made.status == 201, made.body
+    path = f"{API}/directory/entries/{made.json['id']}"
+    assert (await curl(path, *ALICE, method="PUT", body=fields)).status == 200
+
+
 async def test_pictures(curl: Curl) -> None:
     (bob,) = (await curl(f"{API}/directory/search?q=bob", *BOB)).json["entries"]
     path = f"{API}/directory/entries/{bob['id']}/photo"
@@ -184,6 +200,7 @@ async def test_pictures(curl: Curl) -> None:
         (kind, PNG + bytes(9_000), 413), (kind, b"", 422),
     ):  # fmt: skip
         assert problem(await curl(path, *BOB, *options, method="PUT", body=body))[0] == status
+    assert problem(await curl(path, *BOB, "--header", "Content-Length: 0", method="PUT"))[0] == 422
     assert (await curl(path, *BOB)).body == PNG
     others = ("--user", "carol:Secret-1")
     assert problem(await curl(path, *others, *kind, method="PUT", body=PNG))[0] == 403
@@ -228,7 +245,7 @@ async def test_who_has_signed_in_and_calls(server: ParleyServer, curl: Curl) -> 
         ("GET", "/users?page_size=0", (), None, 400), ("GET", "/users?page_size=1&page_size=2", (), None, 400),
         ("GET", "/users?unknown=1", (), None, 400), ("GET", "/directory/search?q=", (), None, 400),
         ("GET", "/directory/entries?page_token=../x", (), None, 400),
-        ("DELETE", f"/directory/entries/{NONE}", ("--header", 'If-Match: "abc"'), None, 412),
+        ("DELETE", f"/directory/entries/{NONE}", ("--header", 'If-Match: "abc"'), None, 404),
     ],
 )  # fmt: skip
 async def test_what_is_refused(curl: Curl, method: str, path: str, options: tuple[str, ...], body: Any, status: int) -> None:
@@ -402,6 +419,8 @@ async def test_scim_says_what_it_can(curl: Curl) -> None:
     schemas = (await curl("/scim/v2/Schemas", *SCIM)).json
     for schema in schemas["Resources"]:
         assert (await curl(f"/scim/v2/Schemas/{schema['id']}", *SCIM)).json == schema
+        assert (await curl(f"/SCIM/V2/Schemas/{schema['id'].upper()}", *SCIM)).json == schema
+    assert (await curl("/SCIM/v2/Schemas", *SCIM)).json == schemas
     assert (await curl("/scim/v2/ResourceTypes/User", *SCIM)).json["endpoint"] == "/Users"
     assert (await curl("/scim/v2/Schemas/none", *SCIM)).status == 404
     assert (await curl(USERS, "--header", "Authorization: Bearer wrong")).status == 401

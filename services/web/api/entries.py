@@ -25,7 +25,8 @@ from services.web.api.models import (
 )
 from services.web.bodies import expected_version, has_already, json_answer, read_json, read_query
 from services.web.errors import HttpError
-from services.web.openapi import Operation, rows_of
+from services.web.openapi import IF_MATCH, Operation, rows_of
+from services.web.pictures import is_shown, picture_of
 from services.web.routes import Access, Route, caller_of, parameter
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 _ENTRIES = f"{API}/directory/entries"
 _ENTRY = f"{_ENTRIES}/{{id}}"
 _PHOTO = f"{_ENTRY}/photo"
-_IF_MATCH: Final = {"If-Match": "The version that is to be changed, as ETag has it"}
+_BODY: Final = 2_097_152
+"""A group with as many members as it may have is larger than what is usual."""
 _PICTURES: Final = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n", "image/gif": b"GIF8"}
 
 
@@ -54,24 +56,25 @@ class EntryRoutes:
                 Operation("Entries that are meant, the best first", SearchQuery, result=Entries), user),
             row("GET", _ENTRIES, self.list, Operation("All entries, hidden ones too", EntriesQuery, result=Entries)),
             row("POST", _ENTRIES, self.create,
-                Operation("Make an entry", body=EntryFields, result=Entry, status=201, failures=(409, 422))),
+                Operation("Make an entry", body=EntryFields, result=Entry, status=201, failures=(409, 422)),
+                body_bytes=_BODY),
             row("GET", _ENTRY, self.get, Operation("An entry", result=Entry, failures=(304, 404)), user),
             row("PUT", _ENTRY, self.replace,
                 Operation("Replace an entry", body=EntryFields, result=Entry, failures=(404, 409, 412, 422),
-                          headers=_IF_MATCH)),
+                          headers=IF_MATCH), body_bytes=_BODY),
             row("DELETE", _ENTRY, self.delete,
                 Operation("Remove an entry, and the user that belongs to it", status=204, failures=(404, 409, 412),
-                          headers=_IF_MATCH)),
+                          headers=IF_MATCH)),
             row("GET", f"{API}/directory/groups/{{id}}/members", self.members,
                 Operation("Who is in a group", MembersQuery, result=Members, failures=(404, 409)), user),
             row("GET", _PHOTO, self.photo, Operation("The picture of an entry", result_type="image/*", failures=(304, 404)),
                 user),
             row("PUT", _PHOTO, self.set_photo,
                 Operation("Set the picture; everybody may set their own", result=Entry, failures=(404, 412, 422),
-                          headers=_IF_MATCH),
+                          headers=IF_MATCH),
                 user, body_bytes=self._picture_bytes, content_types=tuple(_PICTURES)),
             row("DELETE", _PHOTO, self.remove_photo,
-                Operation("Remove the picture", status=204, failures=(404, 412), headers=_IF_MATCH), user),
+                Operation("Remove the picture", status=204, failures=(404, 412), headers=IF_MATCH), user),
         ]  # fmt: skip
 
     async def search(self, request: web.Request) -> web.Response:
@@ -121,8 +124,7 @@ class EntryRoutes:
             entry = (await self._directory.GetEntry(asked, timeout=self._timeout_s)).entry
         except RpcError as error:
             raise HttpError.of(error) from None
-        caller = caller_of(request)
-        if (entry.hidden or entry.disabled) and not caller.is_admin and entry.address != caller.address:
+        if not is_shown(entry, caller_of(request)):
             raise HttpError(404, "there is no such entry")
         return entry
 
@@ -136,10 +138,8 @@ class EntryRoutes:
     async def replace(self, request: web.Request) -> web.Response:
         """Another entry with the same id."""
         message = message_of(await read_json(request, EntryFields))
-        expected = expected_version(request)
         before = await self._get(request)
-        if expected is not None and expected != before.version:
-            raise _changed()
+        expected_version(request, before.version)
         message.id = before.id
         message.origin.CopyFrom(before.origin)
         # What was read is what is replaced, also for who named no version.
@@ -148,8 +148,8 @@ class EntryRoutes:
 
     async def delete(self, request: web.Request) -> web.Response:
         """No entry any more."""
-        expected = expected_version(request)
         entry = await self._get(request)
+        expected = expected_version(request, entry.version)
         if entry.address and entry.address == caller_of(request).address:
             raise HttpError(409, "nobody can remove themselves")
         asked = pb.DeleteEntryRequest(id=entry.id)
@@ -184,21 +184,16 @@ class EntryRoutes:
     async def photo(self, request: web.Request) -> web.Response:
         """A picture, kept by clients until its hash changes."""
         entry = await self._get(request)
-        if not entry.photo.hash:
-            raise HttpError(404, "there is no picture")
-        headers = {"ETag": f'"{entry.photo.hash}"', "Cache-Control": "private, no-cache"}
-        if request.headers.get("If-None-Match", "").strip() == headers["ETag"]:
-            return web.Response(status=304, headers=headers)
         try:
-            found = await self._directory.GetPhoto(pb.GetPhotoRequest(id=entry.id), timeout=self._timeout_s)
+            return await picture_of(entry, request, self._directory, timeout_s=self._timeout_s)
         except RpcError as error:
             raise HttpError.of(error) from None
-        return web.Response(body=found.picture, content_type=found.content_type, headers=headers)
 
     async def set_photo(self, request: web.Request) -> web.Response:
         """A picture whose bytes are of the type that is said."""
         picture = await request.read()
-        if not picture.startswith(_PICTURES[request.content_type]):
+        begin = _PICTURES.get(request.content_type)  # of what has no body, the type was not looked at
+        if begin is None or not picture.startswith(begin):
             raise HttpError(422, f"this is no {request.content_type}")
         entry = await self._set_photo(request, picture)
         return json_answer(entry_of(entry, reveal=caller_of(request).is_admin), version=entry.version)
@@ -209,10 +204,10 @@ class EntryRoutes:
         return web.Response(status=204)
 
     async def _set_photo(self, request: web.Request, picture: bytes) -> pb.Entry:
-        expected = expected_version(request)
         entry, caller = await self._get(request), caller_of(request)
         if not caller.is_admin and entry.address != caller.address:
             raise HttpError(403, "only administrators may change the pictures of others")
+        expected = expected_version(request, entry.version)
         asked = pb.SetPhotoRequest(id=entry.id, picture=picture)
         if expected is not None:
             asked.expected_version = expected
@@ -230,6 +225,4 @@ def _told(error: RpcError, conditional: bool) -> HttpError:
     """``conditional``: the client named a version."""
     if error.code is StatusCode.ABORTED and conditional:
         return _changed()
-    if error.code is StatusCode.FAILED_PRECONDITION:  # it belongs to a directory server
-        return HttpError(409, error.message)
     return HttpError.of_values(error)

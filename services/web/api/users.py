@@ -10,9 +10,9 @@ from parley.platform.rpc.errors import RpcError
 from parley.proto.addressbook.v1 import addressbook_pb2 as pb
 from services.web.api.conversions import user_of
 from services.web.api.models import API, NewPassword, NewUser, User, UserChange, Users, UsersQuery
-from services.web.bodies import json_answer, read_json, read_query
+from services.web.bodies import expected_version, json_answer, read_json, read_query
 from services.web.errors import HttpError
-from services.web.openapi import Operation, rows_of
+from services.web.openapi import IF_MATCH, Operation, rows_of
 from services.web.routes import Access, Route, caller_of, parameter
 
 if TYPE_CHECKING:
@@ -40,10 +40,12 @@ class UserRoutes:
             row("GET", _USER, self.get, Operation("A user; everybody may read their own", result=User, failures=(404,)),
                 Access.USER),
             row("PATCH", _USER, self.change,
-                Operation("Change, disable or enable a user", body=UserChange, result=User, failures=(404, 409, 422))),
-            row("DELETE", _USER, self.delete, Operation("Remove a user", status=204, failures=(404, 409, 412))),
+                Operation("Change, disable or enable a user", body=UserChange, result=User, failures=(404, 409, 412, 422),
+                          headers=IF_MATCH)),
+            row("DELETE", _USER, self.delete,
+                Operation("Remove a user", status=204, failures=(404, 409, 412), headers=IF_MATCH)),
             row("PUT", f"{_USER}/password", self.set_password,
-                Operation("Set a password", body=NewPassword, status=204, failures=(404, 422))),
+                Operation("Set a password", body=NewPassword, status=204, failures=(404, 409, 422))),
         ]  # fmt: skip
 
     async def list(self, request: web.Request) -> web.Response:
@@ -88,6 +90,7 @@ class UserRoutes:
         """Names, and whether the user may sign in."""
         wanted = await read_json(request, UserChange)
         user = await self._get(request)
+        expected_version(request, user.version)
         if wanted.enabled is False and user.address == caller_of(request).address:
             raise HttpError(409, "nobody can disable themselves")
         try:
@@ -103,12 +106,13 @@ class UserRoutes:
     async def delete(self, request: web.Request) -> web.Response:
         """Removes a user."""
         user = await self._get(request)
+        expected_version(request, user.version)
         if user.address == caller_of(request).address:
             raise HttpError(409, "nobody can remove themselves")
         try:
             await self._addressbook.DeleteUser(pb.DeleteUserRequest(address=user.address), timeout=self._timeout_s)
         except RpcError as error:
-            raise HttpError.of(error) from None
+            raise HttpError.of_change(error) from None
         return web.Response(status=204)
 
     async def set_password(self, request: web.Request) -> web.Response:

@@ -21,6 +21,7 @@ from parley.proto.addressbook.v1 import directory_pb2 as directory
 from services.web.downloads.conditions import FileInfo
 from services.web.downloads.sending import SECONDS, Downloads
 from services.web.errors import HttpError
+from services.web.pictures import is_shown, picture_of
 from services.web.routes import ADDRESS_BOOK, Access, Route, Style, caller_of, parameter
 
 if TYPE_CHECKING:
@@ -77,16 +78,11 @@ class BookFileRoutes:
             raise _no_picture() from None
         try:
             entry = (await self._directory.GetEntry(directory.GetEntryRequest(id=id.bytes), timeout=self._timeout_s)).entry
-            hidden = entry.hidden or entry.disabled
-            if not entry.photo.hash or (hidden and entry.address != caller_of(request).address):
+            if not is_shown(entry, caller_of(request)):
                 raise _no_picture()
-            headers = {"ETag": f'"{entry.photo.hash}"', "Cache-Control": "private, no-cache"}
-            if request.headers.get("If-None-Match", "").strip() == headers["ETag"]:
-                return web.Response(status=304, headers=headers)
-            found = await self._directory.GetPhoto(directory.GetPhotoRequest(id=id.bytes), timeout=self._timeout_s)
+            return await picture_of(entry, request, self._directory, timeout_s=self._timeout_s)
         except RpcError as error:
             raise HttpError.of(error) from None
-        return web.Response(body=found.picture, content_type=found.content_type, headers=headers)
 
 
 def _no_picture() -> HttpError:

@@ -61,14 +61,17 @@ class Part:
         return ""
 
 
-def part_of(file: FileInfo, headers: Mapping[str, str]) -> Part:
-    """What a GET or HEAD gets. ``headers``: those of the request, whatever the case of their names."""
+def part_of(file: FileInfo, headers: Mapping[str, str], method: str = "GET") -> Part:
+    """What a GET or HEAD gets. ``headers``: those of the request, whatever the case of their names.
+
+    Ranges are only for GET (RFC 9110 section 14.2).
+    """
     if not _may(file, headers):
         return Part(412)
     if _has(file, headers):
         return Part(304)
-    wanted = _header(headers, "Range")
-    if not wanted or not _is_same(file, _header(headers, "If-Range")):
+    wanted = _header(headers, "Range") if method == "GET" else ""
+    if not wanted or not _is_same(file, headers.get("If-Range", "").strip()):
         return Part(200, 0, file.size)
     return _range(wanted, file.size)
 
@@ -97,7 +100,7 @@ def _has(file: FileInfo, headers: Mapping[str, str]) -> bool:
 
 
 def _is_same(file: FileInfo, condition: str) -> bool:
-    """If-Range: whether a part goes with what the client has; compared strongly."""
+    """If-Range: whether a part goes with what the client has; compared strongly, and whatever its length."""
     return condition in ("", file.etag, file.last_modified)
 
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 SECONDS: Final = 900.0
 """Longest time for a download; one that ends before goes on with Range."""
 BINARY: Final = "application/octet-stream"
-_OUTCOMES: Final = {200: "whole", 206: "part", 304: "unchanged", 412: "unchanged", 416: "refused"}
+_OUTCOMES: Final = {200: "whole", 206: "part", 304: "unchanged", 416: "refused"}
 
 Reader = Callable[[int, int], Any]
 """Gives ``count`` bytes from ``first``, as messages with ``data``. Raises RpcError."""
@@ -44,7 +44,7 @@ class Downloads:
         self, request: web.Request, area: str, file: FileInfo, read: Reader, *, name: str = "", content_type: str = BINARY
     ) -> web.StreamResponse:
         """The answer. ``area``: for metrics; ``name``: what a browser calls the file. Raises HttpError, RpcError."""
-        part = part_of(file, request.headers)
+        part = part_of(file, request.headers, request.method)
         if part.status == 412:
             raise HttpError(412, "the file is another one now")
         response = web.StreamResponse(status=part.status, headers=_headers(file, part, name))

@@ -21,12 +21,13 @@ from parley.platform.rpc.errors import RpcError
 from parley.proto.addressbook.v1 import directory_pb2 as pb
 from parley.proto.addressbook.v1.addressbook_pb2 import GetUserRequest, SetPasswordRequest
 from services.web.api.conversions import id_of
+from services.web.bodies import expected_version, has_already
 from services.web.errors import HttpError
 from services.web.failures import SCIM_JSON
 from services.web.routes import JSON, Access, Handler, Route, Style, Urls, parameter
-from services.web.scim.filters import Filter, Resource, parse_filter, values_at
+from services.web.scim.filters import SURROGATE, Filter, Resource, parse_filter, values_at
 from services.web.scim.patching import patched
-from services.web.scim.resources import SURROGATE, entry_of_resource, resource_of
+from services.web.scim.resources import entry_of_resource, resource_of
 from services.web.scim.schemas import MAX_RESULTS, provider_config, resource_types, schemas
 
 if TYPE_CHECKING:
@@ -238,8 +239,9 @@ class _Resources:
 
     async def get(self, request: web.Request) -> web.Response:
         """One."""
-        resource = self._to.resource(await self._entry(request))
-        if request.headers.get("If-None-Match") == resource["meta"]["version"]:
+        entry = await self._entry(request)
+        resource = self._to.resource(entry)
+        if has_already(request, entry.version):
             return web.Response(status=304, headers={"ETag": resource["meta"]["version"]})
         return _answer(_projected(request, resource))
 
@@ -258,7 +260,7 @@ class _Resources:
         return await self._keep(request, await asyncio.to_thread(patched, self._to.resource(before), body), before)
 
     async def _keep(self, request: web.Request, body: Resource, before: pb.Entry) -> web.Response:
-        _match(request, before)
+        expected_version(request, before.version)
         entry = entry_of_resource(body, self._kind, before)
         kept = (
             before if entry == before and not _password(body) else await self._to.put(entry, before.version, _password(body))
@@ -268,18 +270,8 @@ class _Resources:
     async def delete(self, request: web.Request) -> web.Response:
         """None any more."""
         entry = await self._entry(request)
-        await self._to.remove(entry, entry.version if _match(request, entry) else None)
+        await self._to.remove(entry, expected_version(request, entry.version))
         return web.Response(status=204)
-
-
-def _match(request: web.Request, entry: pb.Entry) -> bool:
-    """Whether If-Match names a version. Raises HttpError 412 when it is another."""
-    wanted = request.headers.get("If-Match", "*").strip()
-    if wanted == "*":
-        return False
-    if wanted.removeprefix("W/") != f'"{entry.version}"':
-        raise HttpError(412, "the resource was changed; read it again")
-    return True
 
 
 def _number(request: web.Request, name: str, usual: int) -> int:
@@ -328,7 +320,7 @@ def _names(text: str) -> set[str]:
 
 def _said(request: web.Request, resources: list[dict[str, Any]]) -> web.Response:
     """All of what the endpoint says of itself, or the one of the path."""
-    wanted = request.path.removeprefix(SCIM).strip("/").partition("/")[2]
+    wanted = request.path[len(SCIM) :].strip("/").partition("/")[2]
     if not wanted:
         listed = {"schemas": [_LIST], "totalResults": len(resources), "startIndex": 1, "itemsPerPage": len(resources)}
         return _answer({**listed, "Resources": resources})

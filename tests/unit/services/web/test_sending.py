@@ -106,8 +106,8 @@ async def test_a_part_is_read_as_a_part() -> None:
     async with serving(kept) as (url, session):
         async with session.get(url, headers={"Range": "bytes=95000-114999"}) as answer:
             assert (answer.status, await answer.read()) == (206, DATA[95_000:115_000])
-        async with session.head(url) as answer:
-            assert answer.headers["Content-Length"] == str(len(DATA))
+        async with session.head(url, headers={"Range": "bytes=0-1"}) as answer:
+            assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(DATA)))
         async with session.get(url, headers={"If-None-Match": FILE.etag}) as answer:
             assert (answer.status, await answer.read()) == (304, b"")
     assert asked == [(95_000, 20_000)]  # for the others nothing is read
