@@ -39,7 +39,7 @@ class Flag(IntFlag):
 
     MULTIPLE = 0x0100
     NICKNAME = 0x0400
-    """It names entries in the report of numbers."""
+    """It names entries where the original tells of numbers that no rule takes."""
     REQUIRED = 0x0800
     """An entry has to have a value in one of those."""
     NORMALISE = 0x1000

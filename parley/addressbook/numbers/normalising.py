@@ -1,34 +1,19 @@
-"""The numbers of an entry normalised: by the rules of the company first, then by those of its location; and what is left.
+"""The numbers of an entry normalised: by the rules of the company first, then by those of its location.
 
-`Normaliser` keeps what it found out for a number, as the same switchboard stands in many entries. The report lists numbers
-that no rule takes with the mail nickname of their entry, as the original does.
+`Normaliser` keeps what it found out for a number, as the same switchboard stands in many entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
-from parley.addressbook.entries import Entry, NumberKind
+from parley.addressbook.entries import Entry
 from parley.addressbook.numbers.company_rules import CompanyRules, Outcome
 from parley.addressbook.numbers.locations import Location, normalise_at
 
 _REMEMBERED: Final = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Unmatched:
-    """A number that is left as it is."""
-
-    nickname: str
-    """The mail nickname of the entry, or what else names it."""
-    kind: NumberKind
-    number: str
-    reason: str
-
-    def __str__(self) -> str:
-        return "\t".join((self.nickname, self.kind, self.number, self.reason))
 
 
 class Normaliser:
@@ -57,20 +42,8 @@ class Normaliser:
             self._known[raw, place] = outcome
         return outcome
 
-    def entry(self, entry: Entry) -> tuple[Entry, list[Unmatched]]:
-        """The entry with all numbers normalised anew, and those of its numbers that no rule takes."""
+    def entry(self, entry: Entry) -> Entry:
+        """The entry with all numbers normalised anew; those that no rule takes are left without it."""
         location = self._location_of(entry) if self._location_of is not None else None
-        left: list[Unmatched] = []
-        numbers = []
-        for number in entry.numbers:
-            outcome = self.number(number.raw, location)
-            numbers.append(replace(number, normalised=outcome.uri))
-            if not outcome.uri:
-                nickname = entry.mail_nickname or entry.address_text or entry.mail or entry.name
-                left.append(Unmatched(nickname, number.kind, number.raw, outcome.reason))
-        return replace(entry, numbers=tuple(numbers)), left
-
-
-def report(unmatched: Iterable[Unmatched]) -> str:
-    """A text file of the numbers that no rule takes, one a line: nickname, kind, number and reason, parted by tabs."""
-    return "".join(f"{item}\r\n" for item in sorted(unmatched, key=lambda item: (item.nickname, item.kind, item.number)))
+        numbers = (replace(number, normalised=self.number(number.raw, location).uri) for number in entry.numbers)
+        return replace(entry, numbers=tuple(numbers))

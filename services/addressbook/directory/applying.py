@@ -23,7 +23,7 @@ from parley.platform.store.errors import StoreError
 from services.addressbook.directory.keys import lookups_of
 from services.addressbook.directory.repository import EntryRepository, Write
 from services.addressbook.directory.resolving import with_members, without_photo_change
-from services.addressbook.directory.writing import Taken
+from services.addressbook.directory.writing import EntryConflict, LoginTaken, Taken
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,8 @@ class Applier:
         self._known: dict[str, UUID] = {}
         self.seen: set[UUID] = set()
         """Everybody the source has."""
+        self.refused: set[UUID] = set()
+        """Those who could not be written for what others are, which may change."""
 
     async def add(self, items: Sequence[Item]) -> None:
         """Takes what the source has; groups, and what makes no whole batch, wait for `finish`. Raises StoreError."""
@@ -148,7 +150,8 @@ class Applier:
         await self._apply_again()
 
     async def remove(self, ids: Sequence[UUID]) -> None:
-        """Removes entries of the source. Raises StoreError."""
+        """Removes entries of the source, and forgets what waits of them. Raises StoreError."""
+        self._forget(set(ids))
         for begin in range(0, len(ids), BATCH):
             some = ids[begin : begin + BATCH]
             befores = await self._entries.as_kept(some)
@@ -169,6 +172,12 @@ class Applier:
                     raise outcome
                 if isinstance(outcome, BaseException):  # changed by somebody else meanwhile; the next run sees to it
                     self._tally.removed -= 1
+
+    def _forget(self, gone: set[UUID]) -> None:
+        self._people = [item for item in self._people if item.entry.id not in gone]
+        self._again = [item for item in self._again if item.entry.id not in gone]
+        self._groups = {id: item for id, item in self._groups.items() if id not in gone}
+        self._known = {name: id for name, id in self._known.items() if id not in gone}
 
     async def _apply_again(self) -> None:
         items, self._again = self._again, []
@@ -199,9 +208,9 @@ class Applier:
             if before is not None and not self._may_change(before):
                 text = f"{before.name} comes from {before.origin.source}, which alone changes it"
                 trouble = Trouble(text, item.line, key=item.entry.origin.key)
-                told.append(partial(self._tally.trouble, trouble))
+                told.append(partial(self._refuse, item, trouble))
                 continue
-            entry, _ = self._normaliser.entry(without_photo_change(item.entry, before))
+            entry = self._normaliser.entry(without_photo_change(item.entry, before))
             entry = replace(entry, version=before.version if before is not None else 0)
             # Of somebody new all is different; only a dry run wants to know how.
             found = difference(before, entry) if before is not None or self._dry_run else None
@@ -223,10 +232,10 @@ class Applier:
             if isinstance(outcome, StoreError):
                 left.append(item)
                 problem = outcome
-            elif isinstance(outcome, Taken) and not last:
+            elif isinstance(outcome, Taken | LoginTaken | EntryConflict) and not last:
                 self._again.append(item)
             elif isinstance(outcome, BaseException):
-                self._tally.trouble(_trouble_of(outcome, item, owners))
+                self._refuse(item, _trouble_of(outcome, item, owners))
             else:
                 self._count(before)
         return left, problem
@@ -239,6 +248,10 @@ class Applier:
     def _may_change(self, before: Entry) -> bool:
         source = before.origin.source
         return source == self._source or (self._adopts and not source.startswith("ldap:"))
+
+    def _refuse(self, item: Item, trouble: Trouble) -> None:
+        self.refused.add(item.entry.id)
+        self._tally.trouble(trouble)
 
     def _count_unchanged(self) -> None:
         self._tally.unchanged += 1

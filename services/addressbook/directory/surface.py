@@ -100,7 +100,7 @@ class DirectorySurface(DirectoryServicer):
 
     def _normalised(self, entry: Entry) -> Entry:
         """With what numbers mean, where that is not given."""
-        normal, _ = self._parts.normaliser.entry(entry)
+        normal = self._parts.normaliser.entry(entry)
         pairs = zip(entry.numbers, normal.numbers, strict=True)
         return replace(entry, numbers=tuple(given if given.normalised else found for given, found in pairs))
 
