@@ -12,7 +12,8 @@ import logging
 import os
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
 from grpc import StatusCode
@@ -33,12 +34,42 @@ logger = logging.getLogger(__name__)
 _MAX_PASSWORD: Final = 256
 _AT_ONCE: Final = 8
 """Questions to one directory server."""
+_WAITING: Final = 64
+"""Questions that wait for their turn."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Asked:
-    client: LdapClient
-    gate: asyncio.Semaphore
+    """A directory server that is asked about passwords.
+
+    It may be silent for as long as its timeout, and a thread that waits for it cannot be stopped. So it has threads of its
+    own, which nobody else waits for, and a question is handed to them only when one is free: one that nobody wants an answer
+    to any more is given up while it waits, and keeps its place while it is asked.
+    """
+
+    def __init__(self, client: LdapClient) -> None:
+        self.client = client
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._waiting = 0
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"passwords {client.name}")
+
+    async def ask(self, name: str, password: str) -> bool:
+        """Whether it is the password of that name. Raises LdapError; RpcError when too many wait."""
+        if self._waiting >= _WAITING:
+            raise RpcError(StatusCode.UNAVAILABLE, "the directory server is asked too much")
+        self._waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._waiting -= 1
+        loop = asyncio.get_running_loop()
+
+        def over(_: Future[bool]) -> None:
+            with suppress(RuntimeError):  # the process has ended its loop
+                loop.call_soon_threadsafe(self._turns.release)
+
+        asking = self._threads.submit(self.client.check_password, name, password)
+        asking.add_done_callback(over)
+        return await asyncio.wrap_future(asking)
 
 
 class PasswordChecker:
@@ -51,7 +82,7 @@ class PasswordChecker:
         self._users = users
         self._entries = entries
         self._vault = vault
-        self._servers = {source: _Asked(client, asyncio.Semaphore(_AT_ONCE)) for source, client in servers.items()}
+        self._servers = {source: _Asked(client) for source, client in servers.items()}
 
     async def check(self, login: str, realm: str, password: str) -> User | None:
         """The user. Raises StoreError; RpcError when the directory server that knows is away."""
@@ -86,10 +117,9 @@ class PasswordChecker:
         if asked is None:
             return False
         name = entry.origin.key if entry is not None else asked.client.nobody
-        async with asked.gate:
-            try:
-                proved = await asyncio.to_thread(asked.client.check_password, name, password)
-            except LdapError as error:
-                logger.warning("%s cannot be asked about a password: %s", asked.client.name, error)
-                raise RpcError(StatusCode.UNAVAILABLE, "the directory server is away") from None
+        try:
+            proved = await asked.ask(name, password)
+        except LdapError as error:
+            logger.warning("%s cannot be asked about a password: %s", asked.client.name, error)
+            raise RpcError(StatusCode.UNAVAILABLE, "the directory server is away") from None
         return proved and entry is not None

@@ -101,7 +101,7 @@ class Directory:
     def start(self) -> None:
         """Begins to read the directory servers, and sees to what an upgrade or a crash left to do."""
         self._context.tasks.spawn("directory upgrade", self._upgrade(), vital=False)
-        self._context.tasks.spawn("directory index", self._rebuilder.keep())
+        self._context.tasks.spawn("directory index", self._rebuilder.keep(), vital=False)
         for name in self._syncer.names:
             self._context.tasks.spawn(f"directory sync {name}", self._syncer.run(name))
 
