@@ -37,10 +37,13 @@ helm upgrade --install "$RELEASE" charts/parley --namespace "$NAMESPACE" "${valu
   exit 1
 }
 
-users=$(kubectl --namespace "$NAMESPACE" get secret "$RELEASE-given-demo" --output=name 2>/dev/null || true)
+# Names of objects begin with what the values say, so they are found by label.
+own="app.kubernetes.io/instance=$RELEASE"
+users=$(kubectl --namespace "$NAMESPACE" get secrets --selector "$own,app.kubernetes.io/component=secrets" --output=name | grep -- '-given-demo$' || true)
+addressbook=$(kubectl --namespace "$NAMESPACE" get deployments --selector "$own,app.kubernetes.io/component in (addressbook, core)" --output=name)
 echo "$RELEASE runs in the namespace $NAMESPACE:"
 kubectl get nodes --output=jsonpath='{range .items[*]}{.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}' | while read -r address; do
-  kubectl --namespace "$NAMESPACE" get services --output=json | python3 -c '
+  kubectl --namespace "$NAMESPACE" get services --selector "$own" --output=json | python3 -c '
 import json, sys
 for service in json.load(sys.stdin)["items"]:
     for port in service["spec"]["ports"]:
@@ -48,4 +51,4 @@ for service in json.load(sys.stdin)["items"]:
             print("  %-12s %s:%d" % (port["name"], sys.argv[1], port["nodePort"]))' "$address"
 done
 [ -z "$users" ] || echo "Users: alice, bob and carol of the first domain; the password: kubectl -n $NAMESPACE get $users -o jsonpath='{.data.password}' | base64 -d"
-echo "A user: kubectl -n $NAMESPACE exec -it deploy/$RELEASE-addressbook -- parley user add NAME@DOMAIN"
+echo "A user: kubectl -n $NAMESPACE exec -it $addressbook -- parley user add NAME@DOMAIN"
