@@ -33,7 +33,7 @@ async def relay_packets(place: tuple[str, int], user: str, password: str, patien
     """Two allocations, each the other's peer, and packets there and back."""
     host, port = place
     look_at = (
-        f"is UDP port {port} of {host} open from here, and are the relay's ports open to itself (avedge.relay_ports)? "
+        f"is UDP port {port} of {host} open from here, and are the relay's ports open to itself (avedge.relay)? "
         "`parley edge test` tries TCP, TLS and DTLS as well"
     )
     with expecting("two allocations, and packets through both", look_at):
