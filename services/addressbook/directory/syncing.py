@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
+from parley.addressbook.entries import Entry
 from parley.addressbook.errors import EntryError
 from parley.addressbook.ldap.filters import And, Comparison, Filter, Or, parse_filter
 from parley.addressbook.numbers.normalising import Normaliser
@@ -43,6 +44,8 @@ _LOOK_S: Final = 2.0
 _ASKED_AT_ONCE: Final = 50
 _FEW: Final = 3
 """So many may always be removed, as long as there is somebody else."""
+_MAX_REFUSED: Final = 5_000
+"""So many of those that could not be taken are read again each time."""
 
 
 class UnknownSource(Exception):
@@ -219,6 +222,7 @@ class Syncer:
                 await self._take(applier, tally, await asyncio.to_thread(_items, source.mapping, page))
                 _fill(report, tally)
                 await self._states.keep(source.name, report)
+            await self._fetch(source, session, applier, tally, [id for id in state.refused if id not in applier.seen])
             now_ms = self._now_ms()
             due = whole or now_ms - state.swept_at_ms >= source.client.config.full_interval * 1000
             try:
@@ -226,13 +230,15 @@ class Syncer:
             except SyncFailed:
                 await applier.finish()  # what was read is no mistake
                 raise
-            await applier.finish()
+            # What those had who are gone, others may have got.
             await applier.remove(gone)
+            await applier.finish()
         finally:
             await asyncio.to_thread(session.close)
         return replace(
-            state, cursor=mark or cursor, server=server, form=source.form, swept_at_ms=now_ms if due else state.swept_at_ms
-        )
+            state, cursor=mark or cursor, server=server, form=source.form, swept_at_ms=now_ms if due else state.swept_at_ms,
+            refused=tuple(sorted(applier.refused)[:_MAX_REFUSED]),
+        )  # fmt: skip
 
     async def _take(self, applier: Applier, tally: Tally, items: Sequence[Item | Trouble]) -> None:
         for item in items:
@@ -259,19 +265,31 @@ class Syncer:
             dn = there.get(entry.id)
             if dn is None:
                 gone.append(entry.id)
-            elif dn != entry.origin.key and entry.id not in applier.seen:
+            elif entry.id not in applier.seen and (dn != entry.origin.key or _lacks_members(entry)):
                 await applier.add([Item(replace(entry, origin=replace(entry.origin, key=dn)))])
         missing = [id for id in there if id not in known and id not in applier.seen]
-        for begin in range(0, len(missing), _ASKED_AT_ONCE):
-            wanted = Or(tuple(source.mapping.equals(id) for id in missing[begin : begin + _ASKED_AT_ONCE]))
-            async for page in _pages(session, And((parse_filter(source.mapping.filter), wanted)), source.mapping.attributes):
-                await self._take(applier, tally, await asyncio.to_thread(_items, source.mapping, page))
+        await self._fetch(source, session, applier, tally, missing)
         if gone:
             _refuse_mistakes(source, there=len(there), nameless=nameless, known=len(known), gone=len(gone))
         return gone
 
+    async def _fetch(
+        self, source: _Source, session: LdapSession, applier: Applier, tally: Tally, ids: Sequence[UUID]
+    ) -> None:
+        """Takes over some entries, as far as they are there. Raises LdapError, StoreError."""
+        mapping = source.mapping
+        for begin in range(0, len(ids), _ASKED_AT_ONCE):
+            wanted = Or(tuple(mapping.equals(id) for id in ids[begin : begin + _ASKED_AT_ONCE]))
+            async for page in _pages(session, And((parse_filter(mapping.filter), wanted)), mapping.attributes):
+                await self._take(applier, tally, await asyncio.to_thread(_items, mapping, page))
+
     def _now_ms(self) -> int:
         return round(self._clock.wall() * 1000)
+
+
+def _lacks_members(entry: Entry) -> bool:
+    """Whether members of a group were not in the directory, and may have come since."""
+    return entry.membership is not None and bool(entry.membership.unresolved)
 
 
 def _refuse_mistakes(source: _Source, *, there: int, nameless: int, known: int, gone: int) -> None:

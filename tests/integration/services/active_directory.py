@@ -38,6 +38,18 @@ class ActiveDirectory(LdapClient):
         }
         self.entries[id] = RawEntry(f"CN={name},{BASE}", {**found, "objectguid": [id.bytes_le]})
 
+    def pages(self, filter: str) -> list[RawEntry]:
+        """Those who fit the part of a filter that is not the configuration's."""
+        self.asked.append(filter)
+        found = self.entries
+        since = re.search(r"uSNChanged>=(\d+)", filter)
+        if since is not None:
+            found = {id: raw for id, raw in found.items() if int(raw.text("uSNChanged")) >= int(since[1])}
+        if "objectGUID=" in filter:
+            mapping = Mapping(self.source, self.config)
+            found = {id: raw for id, raw in found.items() if str(mapping.equals(id)) in filter}
+        return [*found.values(), *self.nameless]
+
     def session(self) -> LdapSession:
         """Asks the list."""
         return cast(LdapSession, _Session(self))
@@ -46,7 +58,6 @@ class ActiveDirectory(LdapClient):
 class _Session:
     def __init__(self, server: ActiveDirectory) -> None:
         self._server = server
-        self._mapping = Mapping(server.source, server.config)
 
     def root(self, names: Sequence[str]) -> RawEntry:
         """What counts the changes."""
@@ -54,15 +65,8 @@ class _Session:
         return RawEntry("", {"dsservicename": [b"CN=DC1"], "highestcommittedusn": [usn]})
 
     def pages(self, filter: str, names: Sequence[str]) -> Iterator[list[RawEntry]]:
-        """Those who fit the part of the filter that is not the configuration's."""
-        self._server.asked.append(filter)
-        found = self._server.entries
-        since = re.search(r"uSNChanged>=(\d+)", filter)
-        if since is not None:
-            found = {id: raw for id, raw in found.items() if int(raw.text("uSNChanged")) >= int(since[1])}
-        if "objectGUID=" in filter:
-            found = {id: raw for id, raw in found.items() if str(self._mapping.equals(id)) in filter}
-        page = [*found.values(), *self._server.nameless]
+        """One page, or none."""
+        page = self._server.pages(filter)
         if page:
             yield page
 

@@ -8,6 +8,7 @@ import pytest
 
 from parley.platform.clock import FakeClock
 from parley.platform.store.client import Store
+from parley.proto.addressbook.v1 import addressbook_pb2 as users_pb
 from parley.proto.addressbook.v1 import directory_pb2 as pb
 from services.addressbook.directory.ldap.client import RawEntry
 from tests.integration.services.active_directory import BASE, ActiveDirectory
@@ -79,3 +80,69 @@ async def test_of_few_three_may_be_removed(directory: Directory, server: ActiveD
     report = await sync(directory, full=True)
     assert (report.removed, bool(report.failure)) == (removed, not removed)
     assert await directory.entries.count() == 5 - removed
+
+
+# Who stands in the way of others
+
+
+async def test_who_was_refused_is_taken_as_soon_as_nobody_is_in_the_way(
+    directory: Directory, server: ActiveDirectory
+) -> None:
+    await directory.create_user("p2@example.test", "Local")
+    report = await sync(directory)
+    assert (report.bad, report.added) == (1, 4)
+    report = await sync(directory)
+    assert (report.full, report.bad, report.read) == (False, 1, 2), report  # the last change, and who was refused
+    await directory.users.DeleteUser(users_pb.DeleteUserRequest(address="p2@example.test"), None)
+    report = await sync(directory)
+    assert (report.full, report.bad, report.added) == (False, 0, 1)
+    assert (await directory.get("p2@example.test")).origin.source == "ldap:main"
+    assert (await sync(directory)).read == 1
+
+
+async def test_what_somebody_had_who_is_gone_another_has_in_the_same_run(
+    directory: Directory, server: ActiveDirectory, clock: FakeClock
+) -> None:
+    await sync(directory)
+    person(server, 1, title="Boss")
+    del server.entries[UUID(int=2)]
+    person(server, 9, sAMAccountName="p2", mail="p2@example.test")
+    clock.advance(3600)
+    report = await sync(directory)
+    assert (report.full, report.bad, report.added, report.changed, report.removed) == (False, 0, 1, 1, 1), report
+    assert (await directory.get("p2@example.test")).display_name == "Person 9"
+    assert (await directory.credentials("p2")).credentials.display_name == "Person 9"
+
+
+async def test_who_changed_and_went_in_the_meantime_is_not_written(
+    directory: Directory, server: ActiveDirectory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sync(directory)
+    person(server, 1, title="Boss")
+    pages = server.pages
+
+    def go(filter: str) -> list[RawEntry]:
+        found = pages(filter)
+        server.entries.pop(UUID(int=1), None)  # right after it was read
+        return found
+
+    monkeypatch.setattr(server, "pages", go)
+    clock.advance(3600)
+    report = await sync(directory)
+    assert (report.removed, report.added, report.bad) == (1, 0, 0)
+    assert await directory.entries.count() == 4
+
+
+async def test_members_who_come_later_join(directory: Directory, server: ActiveDirectory, clock: FakeClock) -> None:
+    team = UUID(int=100)
+    names = [f"CN=Person {number},{BASE}" for number in (1, 6)]
+    server.put(team, "Team", objectClass=["top", "group"], member=names)
+    person(server, 1)  # the group is not the last change, which is read twice
+    await sync(directory)
+    person(server, 6)
+    assert (await sync(directory)).added == 1
+    clock.advance(3600)
+    report = await sync(directory)
+    assert (report.full, report.changed) == (False, 1)
+    expanded = await directory.surface.Expand(pb.ExpandRequest(id=team.bytes), None)
+    assert [entry.display_name for entry in expanded.members] == ["Person 1", "Person 6"]
