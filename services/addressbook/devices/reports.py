@@ -24,6 +24,8 @@ _DAY_S: Final = 86_400
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SWEPT_AT_ONCE: Final = 1_000
+MAX_LOGS: Final = 10_000
+"""So many logs of devices are kept, however small they are: what is known of them is read as a whole."""
 
 
 class ReportError(ValueError):
@@ -96,6 +98,8 @@ class DeviceLogs:
 
     async def room(self) -> int:
         """Bytes that a further log may have. Raises StoreError."""
+        if await self._store.execute("HLEN", LOGS) >= MAX_LOGS:
+            return 0
         used = sum(KeptDeviceLog.FromString(raw).log.size for raw in await self._store.execute("HVALS", LOGS))
         return max(0, min(self._config.max_log_bytes, self._config.max_logs_bytes - used))
 

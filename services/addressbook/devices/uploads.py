@@ -15,7 +15,7 @@ from parley.proto.addressbook.v1 import device_updates_pb2 as pb
 from services.addressbook.blobs import Blob, BlobDamaged, BlobGone, BlobStore, BlobWriter
 from services.addressbook.devices.config import DevicesConfig
 from services.addressbook.devices.metrics import UPLOADS
-from services.addressbook.devices.reports import DeviceLogs, ReportError, check_log_name
+from services.addressbook.devices.reports import MAX_LOGS, DeviceLogs, ReportError, check_log_name
 from services.addressbook.devices.repository import DeviceRepository
 
 logger = logging.getLogger(__name__)
@@ -127,6 +127,9 @@ class Uploads:
         if room <= 0:
             raise _no_room()
         blob = await self._write(first.data if first is not None else b"", requests, room)
+        if not blob.size:
+            await self._blobs.drop(blob.id)
+            raise ReportError("the log is empty")
         log = pb.DeviceLog(
             name=told.name, size=blob.size, sha256=blob.sha256, user=told.user[:_MAX_TEXT], client=told.client[:64]
         )
@@ -177,5 +180,6 @@ class Uploads:
 def _no_room() -> RpcError:
     return RpcError(
         StatusCode.RESOURCE_EXHAUSTED,
-        "there is no room for further logs; remove some, or see addressbook.devices.max_logs_bytes",
+        f"there is no room for further logs, which are at most {MAX_LOGS}; remove some, or see "
+        "addressbook.devices.max_logs_bytes",
     )

@@ -15,6 +15,7 @@ from parley.platform.rpc.errors import RpcError
 from parley.platform.store.client import Store
 from parley.proto.addressbook.v1 import device_updates_pb2 as pb
 from services.addressbook.blobs import PIECE
+from services.addressbook.devices import reports
 from services.addressbook.devices.config import DevicesConfig
 from services.addressbook.devices.repository import FILES, NAMES, RULES
 from services.addressbook.devices.wiring import GRACE_S, DeviceUpdates
@@ -339,3 +340,17 @@ async def test_logs_that_come_at_the_same_time_share_the_room(store: Store, cloc
     assert [refusal.code for refusal in refusals] == [StatusCode.RESOURCE_EXHAUSTED] * 2
     assert len(await devices.made.logs.blobs_in_use()) == 1
     assert len(await store.execute("ZRANGE", devices.made.blobs.registry, 0, -1)) == 1  # nothing is left of the others
+
+
+async def test_logs_do_not_become_very_many_however_small_they_are(
+    devices: Devices, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "the log is empty"):
+        await devices.send_log("a.log", b"")
+    assert await store.execute("ZCARD", devices.made.blobs.registry) == 0
+    monkeypatch.setattr(reports, "MAX_LOGS", 2)
+    for name in ("a.log", "b.log"):
+        await devices.send_log(name, b"x")
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "no room for further logs"):
+        await devices.send_log("c.log", b"x")
+    assert await store.execute("HLEN", reports.LOGS) == 2
