@@ -31,6 +31,11 @@ class Normaliser:
         self._location_of = location_of
         self._known: dict[tuple[str, Location | None], Outcome] = {}
 
+    @property
+    def form(self) -> str:
+        """Another text when numbers may become something else."""
+        return f"{bytes(self._company).decode('utf-8', 'replace')}\n{self._location!r}"
+
     def number(self, raw: str, location: Location | None = None) -> Outcome:
         """What becomes of a number; ``location``: where it is written, if not where most are."""
         place = location if location is not None else self._location

@@ -30,6 +30,7 @@ from services.addressbook.directory.importing import Spawn, problems_of
 from services.addressbook.directory.keys import PREFIX
 from services.addressbook.directory.ldap.client import LdapClient, LdapError, LdapSession, RawEntry
 from services.addressbook.directory.ldap.mapping import Mapping as LdapMapping
+from services.addressbook.directory.ldap.mapping import begin_of_changes
 from services.addressbook.directory.ldap.states import State, States
 from services.addressbook.directory.metrics import IMPORTED, SYNCED_AT, SYNCS
 from services.addressbook.directory.repository import EntryRepository
@@ -70,11 +71,13 @@ class _Source:
     def name(self) -> str:
         return self.client.name
 
-    @property
-    def form(self) -> str:
-        """Changes when entries have to be read anew because of the configuration."""
+    def form(self, numbers: str) -> str:
+        """Changes when entries have to be read anew because of the configuration. ``numbers``: how they are normalised."""
         config = self.client.config
-        what = [config.url, config.kind, config.base, config.filter, config.attributes, config.domain, config.login_domain]
+        what = [
+            config.url, config.kind, config.base, config.filter, config.attributes, config.domain, config.login_domain,
+            self.mapping.attributes, numbers,
+        ]  # fmt: skip
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -117,7 +120,9 @@ class Syncer:
             try:
                 state = await self._states.get(source.name)
                 left = (state.next_at_ms - self._now_ms()) / 1000
-                if left <= 0:
+                # More is left than ever was to be waited for: the clock was set back.
+                longest = max(_MAX_BACKOFF_S, source.client.config.interval)
+                if not 0 < left <= longest:
                     await self._alone(source, pb.SyncReport(source=name), dry_run=False, full=False)
                 else:
                     wait = min(wait, left)
@@ -207,14 +212,18 @@ class Syncer:
         applier = Applier(
             self._entries, self._normaliser, source.client.source, tally, dry_run=dry_run, adopts=False
         )  # fmt: skip
+        form = source.form(self._normaliser.form)
         session = await asyncio.to_thread(source.client.session)
         try:
             server, mark = await asyncio.to_thread(_mark, session, source)
-            whole = full or state.form != source.form or state.server != server or not state.cursor[0]
+            whole = full or state.form != form or state.server != server or not state.cursor[0]
+            # A server that was set back counts changes anew that it has counted before.
+            whole = whole or (mark is not None and _order(mark) < _order(state.cursor))
             report.full = whole
             filter = parse_filter(source.mapping.filter)
             if not whole:
-                filter = And((filter, Comparison(state.cursor[0], state.cursor[1].encode(), ">=")))
+                name, value = begin_of_changes(state.cursor, state.looked_at_ms / 1000)
+                filter = And((filter, Comparison(name, value.encode(), ">=")))
             cursor = state.cursor if not whole else ("", "")
             async for page in _pages(session, filter, source.mapping.attributes):
                 applier.seen |= {id for raw in page if (id := source.mapping.id_of(raw)) is not None}
@@ -224,7 +233,8 @@ class Syncer:
                 await self._states.keep(source.name, report)
             await self._fetch(source, session, applier, tally, [id for id in state.refused if id not in applier.seen])
             now_ms = self._now_ms()
-            due = whole or now_ms - state.swept_at_ms >= source.client.config.full_interval * 1000
+            since_ms = now_ms - state.swept_at_ms  # less than nothing when the clock was set back
+            due = whole or not 0 <= since_ms < source.client.config.full_interval * 1000
             try:
                 gone = await self._sweep(source, session, applier, tally) if due else []
             except SyncFailed:
@@ -236,8 +246,8 @@ class Syncer:
         finally:
             await asyncio.to_thread(session.close)
         return replace(
-            state, cursor=mark or cursor, server=server, form=source.form, swept_at_ms=now_ms if due else state.swept_at_ms,
-            refused=tuple(sorted(applier.refused)[:_MAX_REFUSED]),
+            state, cursor=mark or cursor, server=server, form=form, swept_at_ms=now_ms if due else state.swept_at_ms,
+            refused=tuple(sorted(applier.refused)[:_MAX_REFUSED]), looked_at_ms=report.started_at_ms,
         )  # fmt: skip
 
     async def _take(self, applier: Applier, tally: Tally, items: Sequence[Item | Trouble]) -> None:

@@ -45,6 +45,7 @@ class Directory:
         clock: FakeClock,
         servers: Mapping[str, LdapConfig] | None = None,
         clients: Mapping[str, LdapClient] | None = None,
+        area_code: str = "30",
     ) -> None:
         self.store = store
         self.clock = clock
@@ -55,7 +56,7 @@ class Directory:
         self.entries = EntryRepository(store, clock, self.config.domains)
         self.index = DirectoryIndex(store, self.entries)
         self.rebuilder = Rebuilder(store, self.entries)
-        normaliser = Normaliser(location=Location("DE", "30"))
+        normaliser = Normaliser(location=Location("DE", area_code))
         clients = clients or {name: LdapClient(name, server) for name, server in (servers or {}).items()}
         self.syncer = Syncer(store, self.entries, clock, normaliser, clients, self._spawn)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,10 @@ async def sync(directory: Directory, **options: Any) -> pb.SyncReport:
     return (await directory.surface.SyncStatus(pb.SyncStatusRequest(source="main"), None)).reports[0]
 
 
-async def test_everybody_is_read_and_then_only_what_changed(directory: Directory, people: OpenLdap) -> None:
+async def test_everybody_is_read_and_then_only_what_changed(
+    directory: Directory, people: OpenLdap, clock: FakeClock
+) -> None:
+    clock.advance(time.time() + 1200 - clock.wall())  # the changes are so old that none comes late
     report = await sync(directory)
     assert (report.state, report.full, report.added, report.bad, report.removed) == (pb.JOB_STATE_DONE, True, 61, 0, 0), (
         report
@@ -103,6 +107,12 @@ async def test_everybody_is_read_and_then_only_what_changed(directory: Directory
     assert await directory.found("changed") == ["Given Changed"]
     report = await sync(directory)
     assert (report.changed, report.added, report.removed) == (0, 0, 0)
+
+
+async def test_what_changed_just_before_is_read_again_and_changes_nothing(directory: Directory, people: OpenLdap) -> None:
+    await sync(directory)  # by a clock that stands long before all changes
+    report = await sync(directory)
+    assert (report.full, report.read, report.changed, report.added, report.bad) == (False, 61, 0, 0, 0), report
 
 
 async def test_moves_keep_who_it_is(directory: Directory, people: OpenLdap) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 import pytest
@@ -146,3 +147,53 @@ async def test_members_who_come_later_join(directory: Directory, server: ActiveD
     assert (report.full, report.changed) == (False, 1)
     expanded = await directory.surface.Expand(pb.ExpandRequest(id=team.bytes), None)
     assert [entry.display_name for entry in expanded.members] == ["Person 1", "Person 6"]
+
+
+# What is read anew
+
+
+async def test_a_server_that_was_set_back_is_read_anew(directory: Directory, server: ActiveDirectory) -> None:
+    await sync(directory)
+    assert not (await sync(directory)).full
+    server.usn = 500  # as its backup has it
+    person(server, 1, title="Boss")
+    report = await sync(directory)
+    assert (report.full, report.changed) == (True, 1)
+    assert not (await sync(directory)).full
+
+
+async def test_numbers_that_mean_something_else_are_read_anew(
+    store: Store, clock: FakeClock, server: ActiveDirectory
+) -> None:
+    person(server, 1, telephoneNumber="1234567")
+    for area_code, number in (("30", "tel:+49301234567"), ("40", "tel:+49401234567")):
+        directory = Directory(store, clock, clients={"main": server}, area_code=area_code)
+        assert (await sync(directory)).full
+        assert (await directory.get("p1@example.test")).numbers[0].normalised == number
+        assert not (await sync(directory)).full
+
+
+@pytest.mark.parametrize(("moved", "read"), [(-86_400, True), (-120, False), (61, True)])
+async def test_a_clock_that_is_set_back_stops_no_run(
+    directory: Directory, server: ActiveDirectory, clock: FakeClock, moved: float, read: bool
+) -> None:
+    await sync(directory)
+    clock.advance(moved)
+    asked = len(server.asked)
+    running = asyncio.create_task(directory.syncer.run("main"))
+    for _ in range(40):
+        await asyncio.sleep(0.05)
+        if len(server.asked) > asked:
+            break
+    assert (len(server.asked) > asked) is read
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_a_clock_that_is_set_back_stops_no_look_at_all(
+    directory: Directory, server: ActiveDirectory, clock: FakeClock
+) -> None:
+    await sync(directory)
+    del server.entries[UUID(int=5)]
+    clock.advance(-86_400)
+    assert (await sync(directory)).removed == 1

@@ -8,6 +8,7 @@ other people are contacts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
@@ -23,6 +24,10 @@ from services.addressbook.directory.ldap.client import RawEntry
 _DISABLED: Final = 0x2
 """Of userAccountControl (MS-ADTS section 2.2.16)."""
 _MAX_LOGINS: Final = 8
+_LATE: Final = timedelta(minutes=10)
+"""So much later than it is made a change may come to the server that we read, from another that it was made at."""
+_TIMES: Final = MappingProxyType({"entryCSN": ".000000Z#000000#000#000000", "modifyTimestamp": "Z"})
+"""What tells changes by time, and how such a value ends (to the second)."""
 _FIELDS: Final = MappingProxyType(
     {
         "displayName": "display_name", "givenName": "given_name", "sn": "surname", "mail": "mail",
@@ -66,7 +71,7 @@ SERVERS: Final = MappingProxyType(
             "objectGUID", "sAMAccountName", ("uSNChanged",),
             "(|(&(objectCategory=person)(|(objectClass=user)(objectClass=contact)))(objectCategory=group))",
             ("userAccountControl", "userPrincipalName", "msRTCSIP-UserEnabled", "msRTCSIP-Line",
-             "msExchHideFromAddressLists", "member"),
+             "msExchHideFromAddressLists", "hideDLMembership", "member"),
         ),
         "openldap": _Server(
             "entryUUID", "uid", ("entryCSN", "modifyTimestamp"),
@@ -168,7 +173,7 @@ class Mapping:
     @staticmethod
     def _membership(raw: RawEntry) -> Membership:
         names = [text for name in ("member", "uniqueMember", "memberUid") for text in raw.texts(name)]
-        hidden = raw.text("msExchHideFromAddressLists").upper() == "TRUE"
+        hidden = "TRUE" in (raw.text(name).upper() for name in ("hideDLMembership", "msExchHideFromAddressLists"))
         return Membership(unresolved=tuple(text for text in names if text.strip()), hidden=hidden)
 
     def _logins(self, raw: RawEntry, entry: Entry) -> tuple[str, ...]:
@@ -180,3 +185,21 @@ class Mapping:
         own = {entry.address_text, entry.address_text.partition("@")[0]}
         usable = [name for name in names if name and name.lower() not in own and '"' not in name and name.isprintable()]
         return tuple(dict.fromkeys(name for name in usable if " " not in name))[:_MAX_LOGINS]
+
+
+def begin_of_changes(known: tuple[str, str], looked_at: float) -> tuple[str, str]:
+    """From which change on a server is asked, so that late ones are not missed.
+
+    ``known``: the last one that is known; ``looked_at``: Unix time, by our clock, since when nobody looked.
+    """
+    name, value = known
+    end = _TIMES.get(name)
+    try:
+        at = datetime.strptime(value[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return known
+    # What came before we looked is known, however little changed since; but no clock of ours leaves more out than that.
+    begin = max(at - _LATE, datetime.fromtimestamp(looked_at, UTC) - _LATE)
+    if end is None or begin >= at:
+        return known
+    return name, begin.strftime("%Y%m%d%H%M%S") + end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from parley.addressbook.entries import Entry, Kind, NumberKind
 from services.addressbook.directory.applying import Item, Trouble
 from services.addressbook.directory.config import LdapConfig
 from services.addressbook.directory.ldap.client import RawEntry
-from services.addressbook.directory.ldap.mapping import Mapping
+from services.addressbook.directory.ldap.mapping import Mapping, begin_of_changes
 
 ID = UUID("00112233-4455-6677-8899-aabbccddeeff")
 
@@ -95,6 +96,38 @@ def test_contacts_and_groups() -> None:
     assert group.kind is Kind.GROUP
     assert group.membership is not None
     assert group.membership.unresolved == ("CN=A", "CN=B")
+
+
+@pytest.mark.parametrize("attribute", ["hideDLMembership", "msExchHideFromAddressLists"])
+def test_groups_that_hide_who_is_in_them(attribute: str) -> None:
+    assert attribute in mapping().attributes
+    for value, hidden in (("TRUE", True), ("FALSE", False)):
+        values: dict[str, Any] = {"objectClass": ["top", "group"], "member": ["CN=A"], attribute: value}
+        group = entry_of(mapping().item(raw(**values)))
+        assert group.membership is not None
+        assert group.membership.hidden is hidden
+
+
+CSN = "20261129120000.123456Z#000000#001#000000"
+
+
+@pytest.mark.parametrize(
+    ("known", "looked_at", "begin"),
+    [
+        # Nobody looked since: ten minutes before the last change.
+        (("entryCSN", CSN), "2026-11-29T11:00:00", ("entryCSN", "20261129115000.000000Z#000000#000#000000")),
+        (("modifyTimestamp", "20261129120000Z"), "2026-11-29T12:00:00", ("modifyTimestamp", "20261129115000Z")),
+        # Ten minutes before we looked, or the last change itself.
+        (("modifyTimestamp", "20261129120000Z"), "2026-11-29T12:04:00", ("modifyTimestamp", "20261129115400Z")),
+        (("entryCSN", CSN), "2026-11-29T12:10:00", ("entryCSN", CSN)),
+        (("entryCSN", CSN), "2030-01-01T00:00:00", ("entryCSN", CSN)),
+        # Numbers, and what is no time, are left alone.
+        (("uSNChanged", "20261129120000"), "2026-11-29T11:00:00", ("uSNChanged", "20261129120000")),
+        (("entryCSN", "whatever"), "2026-11-29T11:00:00", ("entryCSN", "whatever")),
+    ],
+)
+def test_from_which_change_on_a_server_is_asked(known: tuple[str, str], looked_at: str, begin: tuple[str, str]) -> None:
+    assert begin_of_changes(known, datetime.fromisoformat(f"{looked_at}+00:00").timestamp()) == begin
 
 
 def test_attributes_may_have_other_names() -> None:
