@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from parley.addressbook import entries
+from parley.addressbook.errors import EntryError
 from parley.proto.addressbook.v1.addressbook_pb2 import User
-from parley.sip.errors import SipParseError
-from parley.sip.uri import aor, parse_uri
 
 _MAX_LOGINS = 8
 _MAX_NAME = 128
@@ -24,28 +24,14 @@ def normal_address(text: str, domains: Sequence[str]) -> str:
     text = text.strip()
     if not text:
         raise UserError("the address is empty")
-    if ":" not in text:
-        text = "sip:" + text
-    if "@" not in text:
-        text = f"{text}@{domains[0]}"
     try:
-        uri = parse_uri(text)
-    except SipParseError as error:
-        raise UserError(f"{text} is no SIP address: {error.reason}") from None
-    if (
-        uri.scheme not in ("sip", "sips")
-        or not uri.user
-        or uri.password is not None
-        or uri.port is not None
-        or len(uri.params)
-    ):
-        raise UserError(f"{text} is no address of a user; write user@domain")
-    if uri.host.lower() not in {domain.lower() for domain in domains}:
-        raise UserError(f"{uri.host} is not served here; served are: {', '.join(domains)}")
-    if len(text) > 255:
-        raise UserError("the address is too long")
-    uri.user = uri.user.lower()
-    return aor(uri)
+        address = entries.normal_address(text if "@" in text else f"{text}@{domains[0]}")  # as the entry of the user has it
+    except EntryError as error:
+        raise UserError(error.problem) from None
+    host = address.rpartition("@")[2]
+    if host not in {domain.lower() for domain in domains}:
+        raise UserError(f"{host} is not served here; served are: {', '.join(domains)}")
+    return address
 
 
 def digest_logins(user: User) -> list[str]:
@@ -57,7 +43,7 @@ def digest_logins(user: User) -> list[str]:
 def login_keys(user: User) -> list[str]:
     """The logins as they are looked up: lower case, a bare name with its domain."""
     name, _, domain = user.address.removeprefix("sip:").partition("@")
-    return list(dict.fromkeys([f"{name}@{domain}", *(login_key(login, domain) for login in user.login_names)]))
+    return list(dict.fromkeys([login_key(name, domain), *(login_key(login, domain) for login in user.login_names)]))
 
 
 def login_key(login: str, realm: str) -> str:

@@ -317,6 +317,18 @@ async def test_without_a_store_everything_is_unavailable(clock: FakeClock) -> No
 # Events, keys, demo users
 
 
+@pytest.mark.parametrize("typed", ["%C3%96l@example.test", "%4Aoe"])
+async def test_users_and_their_entries_have_one_address_however_it_is_typed(book: Book, store: Store, typed: str) -> None:
+    address = (await book.create(typed)).address
+    assert await code_of(book.create(typed)) is StatusCode.ALREADY_EXISTS
+    assert await store.execute("HKEYS", "parley:ab:{users}:by-address") == [address.encode()]
+    assert (await book.get(address)).address == address
+    assert (await book.names(address, add=("another",))).version == 2
+    assert (await book.set_password(address, "another one")).version == 3
+    await book.delete(address)
+    assert await store.execute("HLEN", "parley:ab:{users}:by-address") == 0
+
+
 async def test_every_change_is_published_once_it_is_written(book: Book) -> None:
     await book.create("alice")
     await book.set_password("alice", "another one")

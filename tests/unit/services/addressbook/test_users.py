@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from parley.addressbook import entries
 from parley.proto.addressbook.v1.addressbook_pb2 import User
 from services.addressbook.users import (
     UserError,
@@ -27,10 +28,13 @@ ALICE = User(address="sip:alice@example.test", login_names=["EXAMPLE\\alice", "a
         ("sip:Alice@Example.Test", "sip:alice@example.test"),
         ("sips:alice@other.test", "sip:alice@other.test"),
         ("a%6Cice", "sip:alice@example.test"),
+        ("%4Aoe", "sip:joe@example.test"),
+        ("%C3%96l@example.test", "sip:%C3%B6l@example.test"),
     ],
 )
 def test_what_people_type_becomes_an_address(text: str, address: str) -> None:
     assert normal_address(text, DOMAINS) == address
+    assert entries.normal_address(address) == address  # the entry of the user has the same
 
 
 @pytest.mark.parametrize(
@@ -43,9 +47,9 @@ def test_what_people_type_becomes_an_address(text: str, address: str) -> None:
         ("sip:alice@example.test:5060", "write user@domain"),
         ("sip:alice@example.test;x=1", "write user@domain"),
         ("sip:alice:secret@example.test", "write user@domain"),
-        ("a b@example.test", "is no SIP address: Bad Character in URI"),
-        ("@example.test", "is no SIP address: Empty User in URI"),
-        ("a" * 250, "too long"),
+        ("a b@example.test", "is no SIP address \\(Bad Character in URI\\)"),
+        ("@example.test", "is no SIP address \\(Empty User in URI\\)"),
+        ("a" * 250, "longer than 255 characters"),
     ],
 )
 def test_what_is_no_address_is_refused_with_the_reason(text: str, problem: str) -> None:
@@ -59,6 +63,7 @@ def test_a_digest_is_made_for_every_form_of_login() -> None:
 
 def test_logins_are_looked_up_without_regard_to_case() -> None:
     assert login_keys(ALICE) == ["alice@example.test", "example\\alice", "al@example.test"]
+    assert login_keys(User(address="sip:%C3%B6l@example.test")) == [login_key("%C3%B6l@example.test", "x")]
     assert login_key("Alice", "Example.Test") == "alice@example.test"
     assert login_key("sip:ALICE@example.test", "other.test") == "alice@example.test"
     assert login_key("Example\\Alice", "other.test") == "example\\alice"
