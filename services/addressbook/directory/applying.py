@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from parley.addressbook.differences import Difference, difference
+from parley.addressbook.differences import Change, Difference, FieldChange, difference
 from parley.addressbook.entries import Entry, Kind
 from parley.addressbook.errors import EntryError
 from parley.addressbook.numbers.normalising import Normaliser
@@ -204,7 +204,8 @@ class Applier:
         befores = await self._entries.as_kept([item.entry.id for item in items])
         wanted: list[tuple[Item, Write, Entry | None]] = []
         told: list[Callable[[], None]] = []
-        for item, before in zip(items, befores, strict=True):
+        logins = await self._entries.other_logins([(item.entry, item.logins) for item in items])
+        for item, before, had in zip(items, befores, logins, strict=True):
             if before is not None and not self._may_change(before):
                 text = f"{before.name} comes from {before.origin.source}, which alone changes it"
                 trouble = Trouble(text, item.line, key=item.entry.origin.key)
@@ -214,6 +215,8 @@ class Applier:
             entry = replace(entry, version=before.version if before is not None else 0)
             # Of somebody new all is different; only a dry run wants to know how.
             found = difference(before, entry) if before is not None or self._dry_run else None
+            if before is not None and had is not None:
+                found = _with_logins(found, entry, had, item.logins or ())
             if before is not None and found is None and item.credentials is None:
                 told.append(self._count_unchanged)
             elif self._dry_run:
@@ -261,6 +264,13 @@ class Applier:
             self._tally.added += 1
         else:
             self._tally.changed += 1
+
+
+def _with_logins(found: Difference | None, entry: Entry, had: Sequence[str], has: Sequence[str]) -> Difference:
+    """A difference, or one where there is none otherwise, with what becomes of the login names of the user."""
+    removed, added = (tuple(name for name in one if name not in other) for one, other in ((had, has), (has, had)))
+    change = FieldChange("logins", removed or tuple(had), added or tuple(has))
+    return Difference(Change.CHANGED, entry.id, entry.name, (*(found.fields if found is not None else ()), change))
 
 
 def _trouble_of(problem: BaseException, item: Item, owners: Mapping[UUID, Entry]) -> Trouble:

@@ -142,6 +142,20 @@ class EntryRepository:
             after = ids[-1]
             await asyncio.sleep(0)  # others get their turn
 
+    async def other_logins(self, wanted: Sequence[tuple[Entry, tuple[str, ...] | None]]) -> list[tuple[str, ...] | None]:
+        """For entries and the further login names that their users are to have (None: whatever they have): those that they
+        have if these are others; None where nothing is to be changed. Raises StoreError.
+        """
+        asked = {entry.address for entry, logins in wanted if logins is not None and is_served_user(entry, self._domains)}
+        users = await self._users(asked) if asked else {}
+        found: list[tuple[str, ...] | None] = []
+        for entry, logins in wanted:
+            user = users.get(entry.address)
+            now = tuple(user.login_names) if user is not None else ()
+            differs = logins is not None and entry.address in asked and (user is None or now != logins)
+            found.append(now if differs else None)
+        return found
+
     # Changes
 
     async def put(
@@ -225,17 +239,16 @@ class EntryRepository:
             raise EntryConflict
         if entry is None and before is None:
             return None
+        same = False
         if entry is not None:
             version = before.version if before is not None else 0
-            if (
-                before is not None
-                and write.credentials is None
-                and write.logins is None
-                and replace(entry, version=version) == before
-            ):
+            same = before is not None and replace(entry, version=version) == before
+            if same and write.credentials is None and write.logins is None:
                 return before
             entry = replace(entry, version=version + 1)
         changes = self._changes(write, entry, before, users, now_ms)
+        if same and not changes:
+            return before
         await self._writer.write(changes, EntryChange(before, entry, now_ms))
         self._on_events()
         return entry

@@ -6,11 +6,13 @@ import asyncio
 from uuid import UUID
 
 import pytest
+from grpc import StatusCode
 
 from parley.platform.clock import FakeClock
 from parley.platform.store.client import Store
 from parley.proto.addressbook.v1 import addressbook_pb2 as users_pb
 from parley.proto.addressbook.v1 import directory_pb2 as pb
+from services.addressbook.directory.keys import OUTBOX
 from services.addressbook.directory.ldap.client import RawEntry
 from tests.integration.services.active_directory import BASE, ActiveDirectory
 from tests.integration.services.directory_rig import Directory
@@ -147,6 +149,31 @@ async def test_members_who_come_later_join(directory: Directory, server: ActiveD
     assert (report.full, report.changed) == (False, 1)
     expanded = await directory.surface.Expand(pb.ExpandRequest(id=team.bytes), None)
     assert [entry.display_name for entry in expanded.members] == ["Person 1", "Person 6"]
+
+
+async def test_login_names_follow_the_server(directory: Directory, server: ActiveDirectory, store: Store) -> None:
+    person(server, 1, msRTCSIP_PrimaryUserAddress="sip:p1@example.test", sAMAccountName="one")
+    await sync(directory)
+    assert (await directory.credentials("EXAMPLE\\one")).credentials.address == "sip:p1@example.test"
+    assert (await sync(directory, full=True)).changed == 0
+    events = await store.execute("LLEN", OUTBOX)
+    person(server, 1, msRTCSIP_PrimaryUserAddress="sip:p1@example.test", sAMAccountName="uno")
+    report = await sync(directory, dry_run=True)
+    assert (report.changed, len(report.differences)) == (1, 1)
+    assert "EXAMPLE\\one" in report.differences[0]
+    assert "EXAMPLE\\uno" in report.differences[0]
+    assert (await sync(directory)).changed == 1
+    assert (await directory.credentials("EXAMPLE\\uno")).credentials.address == "sip:p1@example.test"
+    assert (await directory.credentials("EXAMPLE\\one")).status.code == StatusCode.NOT_FOUND.value[0]
+    assert (await sync(directory, full=True)).changed == 0
+    assert await store.execute("LLEN", OUTBOX) == events + 1
+
+
+async def test_an_import_leaves_login_names_alone(directory: Directory) -> None:
+    await directory.create_user("bob@example.test", "Bob", "EXAMPLE\\bob")
+    report = await directory.import_csv("address;display name\nbob@example.test;Robert")
+    assert (report.bad, report.changed) == (0, 1)
+    assert (await directory.credentials("EXAMPLE\\bob")).credentials.display_name == "Robert"
 
 
 # What is read anew
