@@ -78,3 +78,22 @@ async def test_updates_are_approved_rejected_and_rolled_back(server: ParleyServe
     await shows("none", "3.0", buttons=["Roll back"])
     await rules.get_by_role("button", name="Roll back").click()
     await shows("none", "1.0", buttons=[])
+
+
+async def test_what_is_decided_on_is_what_is_shown(server: ParleyServer, page: Page) -> None:
+    curl = Curl(server.web_url, server.ca_file)
+    await upload(curl, "4.0")
+    rules = page.get_by_role("row").filter(has_text="phones")
+    await expect(rules).to_contain_text("4.0", timeout=15_000)
+    await page.route("**/api/v1/device-updates", lambda route: route.abort())  # it is not renewed
+    await upload(curl, "5.0")
+    for button in ("Approve", "Reject"):
+        await rules.get_by_role("button", name=button).click()
+        await expect(page.get_by_role("status").get_by_text("it is not version 4.0 any more").last).to_be_visible()
+        (rule,) = (await curl(f"{API}/device-updates", *ALICE)).json["rules"]
+        assert rule["pending"]["version"] == "5.0"
+    await page.unroute("**/api/v1/device-updates")
+    await expect(rules).to_contain_text("5.0", timeout=15_000)
+    await rules.get_by_role("button", name="Reject").click()
+    await expect(rules).not_to_contain_text("5.0")
+    assert (await curl(f"{API}/device-updates/phones", *ALICE, method="DELETE")).status == 204

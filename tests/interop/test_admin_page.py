@@ -152,6 +152,52 @@ async def test_groups_are_made_and_shown(server: ParleyServer, page: Page) -> No
     await expect(row).to_have_count(0)
 
 
+async def test_a_group_that_is_edited_keeps_its_members(server: ParleyServer, page: Page) -> None:
+    curl = Curl(server.web_url, server.ca_file)
+    entries = "/api/v1/directory/entries"
+
+    async def made(**fields: Any) -> str:
+        answer = await curl(entries, *ALICE, body={"kind": "contact", **fields})
+        assert answer.status == 201, answer.body
+        id: str = answer.json["id"]
+        return id
+
+    dora = (await curl(f"/api/v1/directory/search?q=dora@{DOMAIN}", *ALICE)).json["entries"][0]["id"]
+    # One who is found by nothing that can be typed, and one whom no search shows.
+    nameless = await made(display_name="Nameless")
+    hidden = await made(display_name="Hidden", mail="Hidden@Other.example", hidden=True)
+    group = await made(kind="group", display_name="Old guard", members=[dora, nameless, hidden])
+    try:
+        await sign_in(page)
+        await page.get_by_role("link", name="Groups").click()
+        await page.get_by_role("row").filter(has_text="Old guard").get_by_role("button", name="Edit").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog.get_by_label("Members (addresses)")).to_have_value(
+            f"dora@{DOMAIN}\n{nameless}\nhidden@other.example"
+        )
+        searches: list[str] = []
+        page.on("request", lambda sent: searches.append(sent.url) if "/search" in sent.url else None)
+        await dialog.get_by_label("Name").fill("New guard")
+        await dialog.get_by_role("button", name="Save").click()
+        row = page.get_by_role("row").filter(has_text="New guard")
+        await expect(row).to_be_visible()
+        assert (await curl(f"{entries}/{group}", *ALICE)).json["members"] == [dora, nameless, hidden]
+        assert searches == []
+        await row.get_by_role("button", name="Edit").click()
+        await dialog.get_by_label("Members (addresses)").fill(f"HIDDEN@other.example, erin@{DOMAIN}")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(dialog).to_have_count(0)
+        first, second = (await curl(f"{entries}/{group}", *ALICE)).json["members"]
+        assert (first, len(searches)) == (hidden, 1)
+        assert (await curl(f"{entries}/{second}", *ALICE)).json["address"] == f"erin@{DOMAIN}"
+        await curl(f"{entries}/{group}", *ALICE, method="DELETE")
+        await row.get_by_role("button", name="Edit").click()
+        await expect(page.get_by_role("status")).to_contain_text("there is no such group")
+    finally:
+        for id in (group, nameless, hidden):
+            await curl(f"{entries}/{id}", *ALICE, method="DELETE")
+
+
 async def test_who_may_not_is_told_so_and_a_session_ends(server: ParleyServer, page: Page) -> None:
     await sign_in(page, "alice", "Wrong-1")
     await expect(page.get_by_role("alert")).to_have_text("Login or password are wrong.")

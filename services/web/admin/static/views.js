@@ -109,9 +109,25 @@ export async function groups(main) {
     field("Mail", { type: "email", value: group?.mail ?? "", autocomplete: "off" }),
     field("Members (addresses)", { rows: "4", autocomplete: "off" }, "textarea"),
   ];
-  async function ids(text) {
+  // What stands for each member in the text, by which those who stay are known again: their ids are not searched for.
+  function wordsFor(ids, entries) {
+    const known = new Map();
+    const byId = new Map(entries.map((item) => [item.id, item]));
+    for (const id of ids) {
+      const { address = "", mail = "" } = byId.get(id) ?? {};
+      const fits = (word) => words(word).length === 1 && !known.has(word.toLowerCase());
+      known.set(([address, mail].find(fits) ?? id).toLowerCase(), id);
+    }
+    return known;
+  }
+  async function ids(text, known = new Map()) {
     const found = [];
     for (const word of words(text)) {
+      const id = known.get(word.toLowerCase());
+      if (id) {
+        found.push(id);
+        continue;
+      }
       const page = await call("GET", "/directory/search" + query({ q: word, limit: 10 }));
       const entry = page.entries.find((item) => item.address === word.toLowerCase() || item.mail.toLowerCase() === word.toLowerCase());
       if (!entry) throw new Error(`Nobody is called ${word}.`);
@@ -134,12 +150,19 @@ export async function groups(main) {
     });
   }
   async function edit(group) {
-    const present = group.members.length ? (await call("GET", `/directory/groups/${group.id}/members?limit=10000`)).members : [];
+    let present = [];
+    try {
+      if (group.members.length) present = (await call("GET", `/directory/groups/${group.id}/members?limit=10000`)).members;
+    } catch (error) {
+      say(error.message, true);
+      return;
+    }
+    const known = wordsFor(group.members, present);
     const inputs = fields(group);
-    inputs[2].input.value = present.map((item) => item.address || item.mail).join("\n");
+    inputs[2].input.value = [...known.keys()].join("\n");
     ask(`Edit ${group.display_name}`, "", inputs, "Save", async ([name, mail, text]) => {
       const { id, photo_hash, photo_size, source, version, ...rest } = group;
-      const wanted = { ...rest, display_name: name, mail, members: await ids(text) };
+      const wanted = { ...rest, display_name: name, mail, members: await ids(text, known) };
       await call("PUT", `/directory/entries/${id}`, wanted, { "If-Match": `"${version}"` });
       await done(`${name} was changed.`);
     });
@@ -219,9 +242,10 @@ export async function devices(main) {
     }
     show(body, table("Device updates", ["Rule", "Devices", "Pending", "Approved", "Actions"], said.rules.map(row), "No update was uploaded."));
   };
-  const decide = (rule, decision, text) => async () => {
+  // With the version that is shown: another one that has come meanwhile is not what was decided on (409).
+  const decide = (rule, decision, update, text) => async () => {
     try {
-      await call("POST", `/device-updates/${at(rule.id)}/${decision}`, {});
+      await call("POST", `/device-updates/${at(rule.id)}/${decision}`, { version: update?.version ?? "" });
       say(text);
       await load();
     } catch (error) { say(error.message, true); }
@@ -230,9 +254,9 @@ export async function devices(main) {
     rule.id, [rule.vendor, rule.model, rule.revision, rule.locale].filter(Boolean).join(" ") || "all",
     rule.pending ? tag(rule.pending.version, "busy") : "none", rule.approved ? tag(rule.approved.version, "good") : "none",
     [
-      rule.pending ? small("Approve", decide(rule, "approve", "It goes to all devices."), false, rule.id) : null,
-      rule.pending ? small("Reject", decide(rule, "reject", "It was dropped."), true, rule.id) : null,
-      rule.previous ? small("Roll back", decide(rule, "rollback", "Devices go back."), true, rule.id) : null,
+      rule.pending ? small("Approve", decide(rule, "approve", rule.pending, "It goes to all devices."), false, rule.id) : null,
+      rule.pending ? small("Reject", decide(rule, "reject", rule.pending, "It was dropped."), true, rule.id) : null,
+      rule.previous ? small("Roll back", decide(rule, "rollback", rule.approved, "Devices go back."), true, rule.id) : null,
     ].filter(Boolean),
   ];
   await load();
