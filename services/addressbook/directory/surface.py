@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -255,7 +256,9 @@ class DirectorySurface(DirectoryServicer):
                 raise RpcError(StatusCode.INVALID_ARGUMENT, f"a file has at most {MAX_FILE // 1024 // 1024} MB; split it")
         with _failures():
             report, task = await self._parts.importer.begin(CsvFile(bytes(data)), options)
-        return pb.StartImportResponse(report=await task if options.wait or options.dry_run else report)
+        if options.wait or options.dry_run:
+            report = await asyncio.shield(task)  # whoever does not wait any more does not break it off
+        return pb.StartImportResponse(report=report)
 
     async def ImportStatus(self, request: pb.ImportStatusRequest, context: Any) -> pb.ImportStatusResponse:
         """How an import goes on."""

@@ -1,8 +1,9 @@
-"""What becomes of work on the directory that another process takes over, on a real store."""
+"""What becomes of work on the directory that another process takes over, or that nobody waits for, on a real store."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -31,3 +32,26 @@ async def test_an_import_that_loses_its_lease_is_broken_off(
     assert report.state == pb.JOB_STATE_FAILED
     assert report.failure.endswith("another process may have taken it over; import the file again")
     assert await directory.entries.count() == 0
+
+
+async def test_an_import_goes_on_when_nobody_waits_for_it_any_more(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = Directory(store, clock)
+    write_many, writing, goes_on = directory.entries.write_many, asyncio.Event(), asyncio.Event()
+
+    async def late(*values: Any) -> Any:
+        writing.set()
+        await goes_on.wait()
+        return await write_many(*values)
+
+    monkeypatch.setattr(directory.entries, "write_many", late)
+    call = asyncio.create_task(directory.import_csv("address;display name\nada@example.test;Ada\n"))
+    await writing.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    goes_on.set()
+    await directory.done()
+    report = (await directory.surface.ImportStatus(pb.ImportStatusRequest(), None)).report
+    assert (report.state, report.added) == (pb.JOB_STATE_DONE, 1)
