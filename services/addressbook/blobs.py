@@ -183,14 +183,18 @@ class BlobWriter:
         """Bytes so far."""
 
     async def add(self, data: bytes) -> None:
-        """Some more. Raises StoreError."""
-        self._digest.update(data)
-        self._held += data
-        self.size += len(data)
-        while len(self._held) >= PIECE:
-            piece = bytes(self._held[:PIECE])
-            del self._held[:PIECE]
-            await self._put(piece)
+        """Some more, as much as there is: others get their turn after each piece. Raises StoreError."""
+        rest = memoryview(data)
+        while rest:
+            part = rest[: PIECE - len(self._held)]
+            rest = rest[len(part) :]
+            self._digest.update(part)
+            self._held += part
+            self.size += len(part)
+            if len(self._held) == PIECE:
+                piece = bytes(self._held)
+                self._held.clear()
+                await self._put(piece)
 
     async def finish(self) -> Blob:
         """What was written. Raises StoreError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 from uuid import UUID
 
@@ -336,3 +337,26 @@ async def test_what_is_registered_and_never_written_is_swept(store: Store, clock
     assert await blobs.present(made.id) == set()
     with pytest.raises(ValueError, match="no id"):
         blobs.key("../x")
+
+
+async def test_a_file_is_digested_piece_by_piece(store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[int] = []
+
+    class Digest:
+        def __init__(self) -> None:
+            self._made = hashlib.new("sha256")
+
+        def update(self, data: bytes) -> None:
+            parts.append(len(data))
+            self._made.update(data)
+
+        def digest(self) -> bytes:
+            return self._made.digest()
+
+    monkeypatch.setattr("services.addressbook.blobs.hashlib.sha256", Digest)
+    blobs = BlobStore(store, clock, "test")
+    data = bytes(range(251)) * 5_000
+    blob = await blobs.write([data[:10], b"", data[10:], data])
+    assert max(parts) <= PIECE  # others get their turn in between
+    assert (blob.size, blob.sha256) == (2 * len(data), hashlib.new("sha256", data * 2).digest())
+    assert await blobs.load(blob.id, blob.size) == data * 2
