@@ -45,7 +45,7 @@ class AddressBookService(ShortWorkService):
             [derive_key(parse_master_key(previous), _PURPOSE)] if previous else (),
         )
         self._relay = OutboxRelay(self.name, context.store, context.events, [OUTBOX, DIRECTORY_OUTBOX], decode_event)
-        repository = UserRepository(context.store)
+        repository = UserRepository(context.store, self.config.directory.sources)
         self._sealer = Sealer(repository, vault, context.clock, self._wake)
         self._directory = Directory(context, self.config, repository, vault, self._wake)
         context.applications.add("search", DirectorySearch(self._directory.index), context.tracer)

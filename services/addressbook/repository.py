@@ -5,7 +5,7 @@ All keys share one hash tag: logins are unique among all users, so they are chec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID, uuid4
@@ -71,7 +71,9 @@ class StoredUser:
 class UserRepository:
     """The address book's view of the store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, servers: Collection[str]) -> None:
+        """``servers``: the sources that are directory servers of the configuration, which alone change their entries."""
+        self._servers = servers
         self._store = store
         self._writer = Writer(store)
 
@@ -135,7 +137,7 @@ class UserRepository:
         before = parse_kept(id, raw) if id is not None and raw is not None else None
         if before is not None and before.kind is not Kind.USER:
             raise Exists
-        if before is not None and before.origin.source.startswith("ldap:"):
+        if before is not None and before.origin.source in self._servers:
             if user is None or not follows(user, before):
                 raise KeptElsewhere(before.origin.source)
             return None

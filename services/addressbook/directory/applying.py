@@ -88,7 +88,7 @@ class Applier:
     def __init__(
         self, entries: EntryRepository, normaliser: Normaliser, source: str, tally: Tally, *, dry_run: bool, adopts: bool
     ) -> None:
-        """``adopts``: whether entries of other sources that are no directory servers are taken over."""
+        """``adopts``: whether entries of other sources are taken over that are no directory servers, and never were."""
         self._entries = entries
         self._normaliser = normaliser
         self._source = source
@@ -250,7 +250,10 @@ class Applier:
 
     def _may_change(self, before: Entry) -> bool:
         source = before.origin.source
-        return source == self._source or (self._adopts and not source.startswith("ldap:"))
+        if source == self._source or source in self._entries.servers:
+            return source == self._source
+        # Nobody else would ever change what came from a server that was taken out of the configuration.
+        return self._adopts or source.startswith("ldap:")
 
     def _refuse(self, item: Item, trouble: Trouble) -> None:
         self.refused.add(item.entry.id)

@@ -149,6 +149,11 @@ class DirectoryConfig(Section):
     photo_limit: int = Field(default=262_144, ge=1024, le=4_194_304, description="Largest picture of an entry in bytes")
     group_limit: int = Field(default=1_000, ge=1, le=100_000, description="Most members that an expansion may ask for")
 
+    @property
+    def sources(self) -> frozenset[str]:
+        """What the entries of the directory servers are marked with."""
+        return frozenset(f"ldap:{name}" for name in self.ldap)
+
     @field_validator("ldap")
     @classmethod
     def _have_names(cls, value: dict[str, LdapConfig]) -> dict[str, LdapConfig]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -70,9 +70,17 @@ class EntryRepository:
     """The directory's view of the store."""
 
     def __init__(
-        self, store: Store, clock: Clock, domains: Iterable[str], on_events: Callable[[], None] = lambda: None
+        self,
+        store: Store,
+        clock: Clock,
+        domains: Iterable[str],
+        servers: Collection[str],
+        on_events: Callable[[], None] = lambda: None,
     ) -> None:
-        """``domains``: whose users sign in here; ``on_events`` is called when events wait."""
+        """``domains``: whose users sign in here; ``servers``: the sources that are directory servers of the configuration;
+        ``on_events`` is called when events wait.
+        """
+        self.servers = servers
         self._store = store
         self._clock = clock
         self._domains = frozenset(domain.lower() for domain in domains)

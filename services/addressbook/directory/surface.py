@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from grpc import StatusCode
@@ -93,11 +93,18 @@ class DirectorySurface(DirectoryServicer):
                 message.id = _new_id(message).bytes
             entry = from_proto(message)
             (before,) = await self._entries.as_kept([entry.id])
-            _refuse_foreign(before)
-            if entry.origin.source.startswith("ldap:"):
-                raise EntryError("origin", f"entries of {entry.origin.source} come from that server alone")
+            self._refuse_foreign(before)
+            source = entry.origin.source
+            if source.startswith("ldap:") and (before is None or before.origin.source != source):
+                raise EntryError("origin", f"entries of {source} come from that server alone")
             entry = await with_members(self._entries, without_photo_change(self._normalised(entry), before))
             return pb.PutEntryResponse(entry=to_proto(await self._entries.put(entry, expect=expect)))
+
+    def _refuse_foreign(self, before: Entry | None) -> None:
+        """Refuses changes of what a directory server would put back; one that is not configured any more does not."""
+        if before is not None and before.origin.source in self._entries.servers:
+            text = f"{before.name} comes from {before.origin.source}; change it there"
+            raise RpcError(StatusCode.FAILED_PRECONDITION, text)
 
     def _normalised(self, entry: Entry) -> Entry:
         """With what numbers mean, where that is not given."""
@@ -130,7 +137,7 @@ class DirectorySurface(DirectoryServicer):
         with _failures():
             id = uuid_of("id", request.id)
             (before,) = await self._entries.as_kept([id])
-            _refuse_foreign(before)
+            self._refuse_foreign(before)
             expect = request.expected_version if request.HasField("expected_version") else None
             if not await self._entries.delete(id, expect=expect):
                 raise RpcError(StatusCode.NOT_FOUND, "there is no such entry")
@@ -327,16 +334,6 @@ def _new_id(message: pb.Entry) -> UUID:
     if message.address and kind is Kind.USER:
         return uuid_of_name(kind, normal_address(message.address).removeprefix("sip:"))
     return uuid4()
-
-
-def _refuse_foreign(before: Entry | None) -> None:
-    if before is not None and before.origin.source.startswith("ldap:"):
-        _foreign(before)
-
-
-def _foreign(before: Entry) -> NoReturn:
-    text = f"{before.name} comes from {before.origin.source}; change it there"
-    raise RpcError(StatusCode.FAILED_PRECONDITION, text)
 
 
 def _question(request: pb.SearchRequest) -> Question:

@@ -70,7 +70,7 @@ class Directory:
         self._context = context
         self._users = users
         store, clock = context.store, context.clock
-        self.entries = EntryRepository(store, clock, config.domains, on_events)
+        self.entries = EntryRepository(store, clock, config.domains, config.directory.sources, on_events)
         self.index = DirectoryIndex(store, self.entries)
         self._rebuilder = Rebuilder(store, self.entries)
         normaliser = normaliser_of(config.directory.numbers)

@@ -52,12 +52,13 @@ class Directory:
         self.config = AddressBookConfig(domains=["example.test", "other.test"])
         self.tasks: list[asyncio.Task[Any]] = []
         vault = Vault(b"k" * 32)
-        users = UserRepository(store)
-        self.entries = EntryRepository(store, clock, self.config.domains)
+        clients = clients or {name: LdapClient(name, server) for name, server in (servers or {}).items()}
+        sources = {client.source for client in clients.values()}
+        users = UserRepository(store, sources)
+        self.entries = EntryRepository(store, clock, self.config.domains, sources)
         self.index = DirectoryIndex(store, self.entries)
         self.rebuilder = Rebuilder(store, self.entries)
         normaliser = Normaliser(location=Location("DE", area_code))
-        clients = clients or {name: LdapClient(name, server) for name, server in (servers or {}).items()}
         self.syncer = Syncer(store, self.entries, clock, normaliser, clients, self._spawn)
 
         def seal(address: str, password: str) -> bytes:

@@ -51,14 +51,14 @@ class Book:
         self.clock = clock
         self.vault = vault or Vault(KEY)
         self.surface = AddressBookSurface(
-            config, UserRepository(store), self.vault, clock, NO_TRACER, self.woken.append,
+            config, UserRepository(store, ()), self.vault, clock, NO_TRACER, self.woken.append,
             CertificateStore(store, per_user=config.certificates.per_user),
             Issuer(config.certificates, data),
         )  # fmt: skip
 
     def sealer(self, **options: Any) -> Sealer:
         """Seals credentials with the key of this address book."""
-        return Sealer(UserRepository(self.store), self.vault, self.clock, lambda: None, **options)
+        return Sealer(UserRepository(self.store, ()), self.vault, self.clock, lambda: None, **options)
 
     async def create(self, address: str, *logins: str, password: str = PASSWORD) -> pb.User:
         """A new user."""
@@ -386,10 +386,10 @@ async def test_who_is_changed_while_credentials_are_sealed_anew_is_not_passed_ov
 ) -> None:
     await Book(store, clock).create("alice")
     vault = Vault(OTHER_KEY, [KEY])
-    sealer = ChangedMeanwhile(UserRepository(store), vault, clock, lambda: None)
+    sealer = ChangedMeanwhile(UserRepository(store, ()), vault, clock, lambda: None)
     sealer.changes = changes
     assert await sealer.seal_all() == outcome
-    stored = await UserRepository(store).get("sip:alice@example.test")
+    stored = await UserRepository(store, ()).get("sip:alice@example.test")
     assert stored is not None
     assert vault.is_current(stored.credentials) is bool(outcome[0])
 

@@ -9,6 +9,7 @@ import pytest
 from grpc import StatusCode
 
 from parley.platform.clock import FakeClock
+from parley.platform.rpc.errors import RpcError
 from parley.platform.store.client import Store
 from parley.proto.addressbook.v1 import addressbook_pb2 as users_pb
 from parley.proto.addressbook.v1 import directory_pb2 as pb
@@ -41,11 +42,11 @@ def person(server: ActiveDirectory, number: int, **attributes: str | list[str]) 
     server.put(UUID(int=number), f"Person {number}", **values)
 
 
-async def sync(directory: Directory, **options: bool) -> pb.SyncReport:
+async def sync(directory: Directory, *, source: str = "main", **options: bool) -> pb.SyncReport:
     """One run to its end."""
-    await directory.surface.SyncNow(pb.SyncNowRequest(source="main", **options), None)
+    await directory.surface.SyncNow(pb.SyncNowRequest(source=source, **options), None)
     await directory.done()
-    return (await directory.surface.SyncStatus(pb.SyncStatusRequest(source="main"), None)).reports[0]
+    return (await directory.surface.SyncStatus(pb.SyncStatusRequest(source=source), None)).reports[0]
 
 
 # Who is gone
@@ -224,3 +225,43 @@ async def test_a_clock_that_is_set_back_stops_no_look_at_all(
     del server.entries[UUID(int=5)]
     clock.advance(-86_400)
     assert (await sync(directory)).removed == 1
+
+
+# A server that is not configured any more
+
+
+async def test_entries_of_a_server_that_is_taken_out_are_changed_and_removed_here(
+    directory: Directory, store: Store, clock: FakeClock
+) -> None:
+    await sync(directory)
+    without = Directory(store, clock)
+    entry = await without.get("p1@example.test")
+    entry.title = "Boss"
+    changed = await without.put(entry)
+    assert (changed.title, changed.origin.source) == ("Boss", "ldap:main")
+    await without.surface.DeleteEntry(pb.DeleteEntryRequest(id=entry.id), None)
+    await without.users.UpdateUser(users_pb.UpdateUserRequest(address="p2@example.test", display_name="Two"), None)
+    assert (await without.get("p2@example.test")).display_name == "Two"
+    await without.users.DeleteUser(users_pb.DeleteUserRequest(address="p2@example.test"), None)
+    report = await without.import_csv(f"id;address;display name\n{UUID(int=3)};p3@example.test;Three")
+    assert (report.bad, report.changed) == (0, 1), report
+    assert (await without.get("p3@example.test")).origin.source == "csv"
+    assert await without.entries.count("ldap:main") == 2
+    made = pb.Entry(kind=pb.ENTRY_KIND_CONTACT, display_name="Ada")
+    made.origin.source = "ldap:main"
+    with pytest.raises(RpcError, match="come from that server alone"):
+        await without.put(made)
+
+
+async def test_a_server_of_another_name_takes_its_entries_over(
+    directory: Directory, server: ActiveDirectory, store: Store, clock: FakeClock
+) -> None:
+    await sync(directory)
+    renamed = ActiveDirectory("head-office")
+    renamed.entries, renamed.usn = server.entries, server.usn
+    beside = Directory(store, clock, clients={"main": server, "head-office": renamed})
+    assert (await sync(beside, source="head-office")).bad == 5
+    alone = Directory(store, clock, clients={"head-office": renamed})
+    report = await sync(alone, source="head-office")
+    assert (report.bad, report.changed) == (0, 5), report
+    assert await alone.entries.count("ldap:head-office") == 5
