@@ -30,6 +30,11 @@ async def fails(request: web.Request) -> web.Response:
     raise RuntimeError("a secret of ours")
 
 
+async def breaks(request: web.Request) -> web.Response:
+    """A handler whose request's body ends too early."""
+    raise web.RequestPayloadError("c2VjcmV0")
+
+
 async def waits(request: web.Request) -> web.Response:
     """A handler that takes its time."""
     await asyncio.sleep(0.3)
@@ -47,7 +52,7 @@ async def serving(folder: Path, **limits: float) -> AsyncIterator[tuple[HttpsSer
     ca = DevelopmentCa(folder)
     tls = ServerTls(ca.issue("web", [HOST]))
     routes = [Route("GET", f"/{style.value}", fails, style=style) for style in Style]
-    routes.append(Route("GET", "/waits", waits))
+    routes += [Route("GET", "/waits", waits), Route("GET", "/breaks", breaks)]
     pages = PageGuard(Urls("https://web.example.test"), hsts_days=0)
     server = HttpsServer(routes, WebLimitsConfig.model_validate(limits), FakeClock(), NO_TRACER, nobody, pages)
     await server.open([HOST], 0, tls.context)
@@ -66,6 +71,13 @@ async def test_what_fails_is_told_as_the_interface_tells_it(tmp_path: Path, styl
         assert text in said
         assert "secret" not in said
         assert answer.headers["Server"] == "Parley"
+
+
+async def test_a_body_that_breaks_is_a_bad_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(tmp_path) as (_, port, context), aiohttp.ClientSession() as session:
+        async with session.get(f"https://{HOST}:{port}/breaks", ssl=context) as answer:
+            assert answer.status == 400
+        assert "c2VjcmV0" not in caplog.text
 
 
 async def test_connections_without_a_handshake_count_and_end_in_time(tmp_path: Path) -> None:
