@@ -104,9 +104,10 @@ class UserRepository:
         found = await self._store.execute("HMGET", _LOGINS, *keys)
         return [None if value is None else value.decode() for value in found]
 
-    async def create(self, user: User, credentials: bytes, event: UserChanged) -> None:
-        """Raises Exists, LoginTaken, StoreError."""
+    async def create(self, user: User, credentials: bytes, event: UserChanged) -> int:
+        """The version of the user. Raises Exists, Conflict, KeptElsewhere, LoginTaken, EntryError, StoreError."""
         await self._write(user.address, "0", user, credentials, event)
+        return event.version
 
     async def update(self, user: User, credentials: bytes | None, event: UserChanged) -> None:
         """``user.version`` is the one that was read. Raises Absent, Conflict, LoginTaken, KeptElsewhere, StoreError."""

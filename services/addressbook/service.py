@@ -174,7 +174,7 @@ class AddressBookSurface(AddressBookServicer):
         except (UserError, PasswordError) as error:
             raise RpcError(StatusCode.INVALID_ARGUMENT, str(error)) from None
         try:
-            await self._repository.create(user, sealed, self._event(user, UserChanged.KIND_CREATED))
+            version = await self._repository.create(user, sealed, self._event(user, UserChanged.KIND_CREATED))
         except (Exists, Conflict):  # a conflict: somebody else makes it just now
             raise RpcError(StatusCode.ALREADY_EXISTS, f"{user.address} exists already") from None
         except KeptElsewhere as error:
@@ -187,7 +187,7 @@ class AddressBookSurface(AddressBookServicer):
         except StoreError as error:
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         self._on_events(OUTBOX)
-        user.version = 1
+        user.version = version
         return pb.CreateUserResponse(user=user)
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:

@@ -8,12 +8,16 @@
 -- entry  id, expect (version; "0": must not be there), value (place of the JSON; absent: removed), drop and take (pairs of
 --        lookup and value), leave and join (sources), event (place)
 -- index  old, new (members), remove, add (family, value, grams)
--- users  address, expect ("0": must not be there, "*": any), user (place; absent: removed), credentials (place; absent:
---        kept), logins, event (place), certificates (true: they end)
+-- users  address, expect ("0": must not be there, "*": any), since (of one who is made: the last version of a user of that
+--        address who was removed, 0 for nobody), user (place; absent: removed), credentials (place; absent: kept), logins,
+--        event (place), certificates (true: they end)
+--
+-- What was given to a user (tickets, sessions) names address and version. So that it is worth nothing to the next user of the
+-- address, versions go on where those of the last one ended.
 
 local prefix, doc = ARGV[1], cjson.decode(ARGV[2])
 local entry, index, users = doc.entry, doc.index, doc.users or {}
-local logins = prefix .. 'logins'
+local logins, gone = prefix .. 'logins', prefix .. 'gone'
 local unique = {['by-address'] = true, ['by-mail'] = true, ['by-nickname'] = true}
 
 local function packed(place) return ARGV[place + 2] end
@@ -24,6 +28,7 @@ local versions, leaving = {}, {}
 for i, user in ipairs(users) do
   versions[i] = redis.call('HGET', prefix .. 'u:' .. user.address, 'version')
   if user.expect == '0' and versions[i] then return 'EXISTS' end
+  if user.expect == '0' and (redis.call('HGET', gone, user.address) or '0') ~= user.since then return 'CONFLICT' end
   if user.expect ~= '0' and not versions[i] then return 'ABSENT' end
   if user.expect ~= '0' and user.expect ~= '*' and user.expect ~= versions[i] then return 'CONFLICT' end
   if not user.user then leaving[user.address] = true end
@@ -58,12 +63,14 @@ for i, user in ipairs(users) do
   if user.certificates then redis.call('DEL', prefix .. 'c:' .. user.address) end
   if user.user then
     for _, login in ipairs(user.logins) do redis.call('HSET', logins, login, user.address) end
-    redis.call('HSET', key, 'user', packed(user.user), 'version', (versions[i] or 0) + 1, 'logins',
+    redis.call('HSET', key, 'user', packed(user.user), 'version', (versions[i] or user.since) + 1, 'logins',
       table.concat(user.logins, '\n'))
+    redis.call('HDEL', gone, user.address)
     if user.credentials then redis.call('HSET', key, 'credentials', packed(user.credentials)) end
     redis.call('ZADD', prefix .. 'index', 0, user.address)
   else
     redis.call('DEL', key)
+    redis.call('HSET', gone, user.address, math.max(versions[i] + 1, tonumber(redis.call('HGET', gone, user.address) or '0')))
     redis.call('ZREM', prefix .. 'index', user.address)
   end
 end

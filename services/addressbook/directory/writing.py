@@ -21,6 +21,8 @@ from services.addressbook.users import login_keys
 
 TOPIC: Final = "parley.directory"
 USERS_OUTBOX: Final = PREFIX + "outbox"
+GONE: Final = PREFIX + "gone"
+"""Hash: the last versions of users who were removed, by address."""
 _ENDS_CERTIFICATES: Final = frozenset(
     {UserChanged.KIND_PASSWORD_CHANGED, UserChanged.KIND_DISABLED, UserChanged.KIND_DELETED}
 )
@@ -76,6 +78,7 @@ class UserChange:
     credentials: bytes | None
     """None: kept."""
     event: UserChanged
+    """Its version becomes that of a user who is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Writer:
     """Makes changes."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._script = store.script("services.addressbook.directory", "write.lua")
 
     async def write(self, users: list[UserChange], entry: EntryChange | None = None) -> None:
@@ -122,12 +126,20 @@ class Writer:
         Raises Exists, Absent, Conflict, LoginTaken, EntryConflict, Taken, StoreError.
         """
         document = _Document()
-        document.content["users"] = [_user(document, user) for user in users]
+        document.content["users"] = [_user(document, user, await self._since(user)) for user in users]
         if entry is not None:
             document.content["entry"] = _entry(document, entry)
             _index(document, entry)
         reply = (await self._script.durable([USERS_OUTBOX, OUTBOX], document.arguments())).decode()
         _raise_for(reply)
+
+    async def _since(self, change: UserChange) -> int:
+        """The last version of a user who had the address of one who is made. Raises StoreError."""
+        if change.expect != "0":
+            return 0
+        since = int(await self._store.execute("HGET", GONE, change.address) or 0)
+        change.event.version = since + 1
+        return since
 
 
 def _raise_for(reply: str) -> None:
@@ -142,9 +154,10 @@ def _raise_for(reply: str) -> None:
         raise problem
 
 
-def _user(document: _Document, change: UserChange) -> dict[str, Any]:
+def _user(document: _Document, change: UserChange, since: int) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "address": change.address, "expect": change.expect, "event": document.keep(change.event.SerializeToString()),
+        "address": change.address, "expect": change.expect, "since": str(since),
+        "event": document.keep(change.event.SerializeToString()),
         "certificates": change.event.kind in _ENDS_CERTIFICATES,
     }  # fmt: skip
     if change.user is not None:

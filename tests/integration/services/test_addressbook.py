@@ -23,6 +23,7 @@ from services.addressbook.config import AddressBookConfig, CertificatesConfig
 from services.addressbook.credentials import Vault
 from services.addressbook.demo import NAMES, ensure_demo_users
 from services.addressbook.directory.keys import OUTBOX as DIRECTORY_OUTBOX
+from services.addressbook.directory.writing import GONE
 from services.addressbook.repository import OUTBOX, TOPIC, StoredUser, UserRepository, decode_event
 from services.addressbook.sealing import Sealer
 from services.addressbook.service import AddressBookSurface
@@ -244,7 +245,7 @@ async def test_a_user_is_shut_out_and_let_in(book: Book) -> None:
 async def test_a_user_that_is_gone_leaves_nothing(book: Book, valkey: Valkey) -> None:
     await book.create("alice", "EXAMPLE\\alice")
     await book.delete("EXAMPLE\\alice")
-    assert all_keys(valkey) == {OUTBOX, DIRECTORY_OUTBOX}
+    assert all_keys(valkey) == {OUTBOX, DIRECTORY_OUTBOX, GONE}
     assert (await book.credentials("alice")).status.code == StatusCode.NOT_FOUND.value[0]
     assert await code_of(book.delete("alice")) is StatusCode.NOT_FOUND
     assert await code_of(book.set_password("alice", PASSWORD)) is StatusCode.NOT_FOUND

@@ -24,6 +24,7 @@ from parley.proto.addressbook.v1 import directory_pb2 as pb
 from parley.proto.events.v1.directory_pb2 import EntryChanged
 from services.addressbook.directory.keys import OUTBOX, entry_key
 from services.addressbook.directory.repository import Write
+from services.addressbook.directory.writing import USERS_OUTBOX
 from services.addressbook.repository import decode_event
 from tests.integration.services.directory_rig import PASSWORD, Directory, group
 from tests.integration.services.rig import all_keys
@@ -96,7 +97,7 @@ async def test_nothing_is_left_of_what_is_gone(directory: Directory, valkey: Val
     picture = b"\x89PNG\r\n\x1a\n" + b"x" * 100
     await directory.surface.SetPhoto(pb.SetPhotoRequest(id=made.id, picture=picture), None)
     await directory.surface.DeleteEntry(pb.DeleteEntryRequest(id=made.id), None)
-    assert {key.rpartition(":")[2] for key in all_keys(valkey)} == {"outbox", "directory-outbox"}
+    assert {key.rpartition(":")[2] for key in all_keys(valkey)} == {"outbox", "directory-outbox", "gone"}
 
 
 # Users
@@ -143,6 +144,41 @@ async def test_another_address_is_another_user(directory: Directory) -> None:
     await directory.put(made)
     assert (await directory.credentials("ada")).status.code == StatusCode.NOT_FOUND.value[0]
     assert (await directory.credentials("countess")).credentials.display_name == "Ada Lovelace"
+
+
+async def test_the_next_user_of_an_address_has_none_of_the_versions_of_the_last(directory: Directory) -> None:
+    """Tickets and sessions name address and version."""
+    address = "bob@example.test"
+    given = {(await directory.create_user(address)).version}
+    for _ in range(3):
+        enabled = users_pb.SetEnabledRequest(address=address, enabled=False)
+        given.add((await directory.users.SetEnabled(enabled, None)).user.version)
+        await directory.users.DeleteUser(users_pb.DeleteUserRequest(address=address), None)
+        made = await directory.create_user(address)
+        assert made.version > max(given)
+        assert (await directory.credentials("bob")).credentials.version == made.version
+        given.add(made.version)
+    # The same for those that entries make, and for an address that somebody had for a time.
+    entry = await directory.get(address)
+    await directory.surface.DeleteEntry(pb.DeleteEntryRequest(id=entry.id), None)
+    entry = await directory.put(ada(address=address))
+    for other in ("ada@example.test", address):
+        version = (await directory.credentials("bob")).credentials.version
+        assert version == 0 or version > max(given)
+        given.add(version)
+        entry.address = f"sip:{other}"
+        entry = await directory.put(entry)
+    assert (await directory.credentials("bob")).credentials.version > max(given)
+
+
+async def test_events_have_the_version_of_a_user_who_is_made(directory: Directory, store: Store) -> None:
+    for _ in range(2):
+        await directory.create_user("bob@example.test")
+        await directory.users.DeleteUser(users_pb.DeleteUserRequest(address="bob@example.test"), None)
+    made = await directory.create_user("bob@example.test")
+    messages: list[Any] = [decode_event(raw).message for raw in await store.execute("LRANGE", USERS_OUTBOX, 0, -1)]
+    assert [message.version for message in messages] == [1, 2, 3, 4, 5]
+    assert made.version == 5
 
 
 async def test_users_of_other_domains_do_not_sign_in(directory: Directory) -> None:
@@ -539,7 +575,7 @@ async def test_an_entry_that_cannot_be_read_takes_nobody_along(directory: Direct
 async def test_an_entry_that_cannot_be_read_is_removed_as_every_other(directory: Directory, valkey: Valkey) -> None:
     bad = await broken(directory)
     await directory.surface.DeleteEntry(pb.DeleteEntryRequest(id=bad.id.bytes, expected_version=1), None)
-    assert {key.rpartition(":")[2] for key in all_keys(valkey)} == {"outbox", "directory-outbox"}
+    assert {key.rpartition(":")[2] for key in all_keys(valkey)} == {"outbox", "directory-outbox", "gone"}
     await broken(directory)
     await directory.users.DeleteUser(users_pb.DeleteUserRequest(address="bad@example.test"), None)
     assert await directory.entries.count() == 0
