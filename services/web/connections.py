@@ -108,7 +108,10 @@ class HttpsPorts:
         loop, addresses = asyncio.get_running_loop(), []
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, _, _, _, address in dict.fromkeys(found):
-            listening = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                listening = socket.socket(family, socket.SOCK_STREAM)
+            except OSError:  # a name has an IPv6 address, and this machine has no IPv6
+                continue
             self._listening.append(listening)
             listening.setblocking(False)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -120,6 +123,8 @@ class HttpsPorts:
             port = name[1]
             addresses.append((name[0], port))
             self._resume(listening)
+        if not addresses:
+            raise OSError(errno.EAFNOSUPPORT, "there is no address of a kind that this machine has")
         return addresses
 
     async def close(self) -> None:

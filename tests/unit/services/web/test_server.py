@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import aiohttp
 import pytest
@@ -96,6 +100,31 @@ async def test_connections_without_a_handshake_count_and_end_in_time(tmp_path: P
         await until(lambda: ports.count == 0)
         for _, writer in silent:
             writer.close()
+
+
+async def test_a_kind_of_address_that_the_machine_lacks_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = socket.socket
+
+    def only_ipv4(family: int = -1, *more: Any, **named: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "no IPv6")
+        return make(family, *more, **named)
+
+    both = [(family, socket.SOCK_STREAM, 6, "", address) for family, address in (
+        (socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, (HOST, 0)),
+    )]  # fmt: skip
+    async with serving(tmp_path) as (server, _, _):
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", AsyncMock(side_effect=[both, both[:1]]))
+        ports = server._ports
+        assert ports is not None
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "socket", only_ipv4)
+            ((host, _),) = await ports.listen("localhost", 0)
+            with pytest.raises(OSError, match="no address of a kind"):
+                await ports.listen("::1", 0)
+        assert host == HOST
 
 
 async def test_what_is_being_answered_is_answered_before_the_end(tmp_path: Path) -> None:
