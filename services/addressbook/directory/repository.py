@@ -64,6 +64,8 @@ class Write:
     """Further login names of the user; None: as they are."""
     credentials: bytes | None = None
     """Sealed; of a user who has none."""
+    picture: bytes | None = None
+    """The one that ``entry.photo`` tells of; b"": none is kept any more, None: as it is."""
 
 
 class EntryRepository:
@@ -173,9 +175,10 @@ class EntryRepository:
         expect: int | None = None,
         logins: tuple[str, ...] | None = None,
         credentials: bytes | None = None,
+        picture: bytes | None = None,
     ) -> Entry:
         """The entry as it is kept then. Raises EntryConflict, Taken, LoginTaken, EntryError, StoreError."""
-        kept = await self._try(Write(entry.id, entry, expect, logins, credentials))
+        kept = await self._try(Write(entry.id, entry, expect, logins, credentials, picture))
         assert kept is not None, "what is put is there"
         return kept
 
@@ -250,14 +253,16 @@ class EntryRepository:
         same = False
         if entry is not None:
             version = before.version if before is not None else 0
-            same = before is not None and replace(entry, version=version) == before
+            if before is not None and write.picture is None:
+                entry = replace(entry, photo=before.photo)  # it may have changed since the caller looked
+            same = before is not None and write.picture is None and replace(entry, version=version) == before
             if same and write.credentials is None and write.logins is None:
                 return before
             entry = replace(entry, version=version + 1)
         changes = self._changes(write, entry, before, users, now_ms)
         if same and not changes:
             return before
-        await self._writer.write(changes, EntryChange(before, entry, now_ms))
+        await self._writer.write(changes, EntryChange(before, entry, now_ms, write.picture))
         self._on_events()
         return entry
 

@@ -233,12 +233,7 @@ class DirectorySurface(DirectoryServicer):
             if expect is not None and expect != entry.version:
                 raise EntryConflict
             photo = Photo(hashlib.sha256(picture).hexdigest(), len(picture)) if picture else None
-            # The picture is there before the entry says so; what was there before is named by nobody then.
-            if picture:
-                await self._parts.store.durable("SET", photo_key(id), picture)
-            kept = await self._entries.put(replace(entry, photo=photo), expect=entry.version)
-            if not picture:
-                await self._parts.store.durable("DEL", photo_key(id))
+            kept = await self._entries.put(replace(entry, photo=photo), expect=entry.version, picture=picture)
         return pb.SetPhotoResponse(entry=to_proto(kept))
 
     async def GetPhoto(self, request: pb.GetPhotoRequest, context: Any) -> pb.GetPhotoResponse:

@@ -6,7 +6,7 @@
 -- "TAKEN <lookup> <UUID of whose it is>".
 --
 -- entry  id, expect (version; "0": must not be there), value (place of the JSON; absent: removed), drop and take (pairs of
---        lookup and value), leave and join (sources), event (place)
+--        lookup and value), leave and join (sources), event (place), picture (place; 0: removed; absent: kept)
 -- index  old, new (members), remove, add (family, value, grams)
 -- users  address, expect ("0": must not be there, "*": any), since (of one who is made: the last version of a user of that
 --        address who was removed, 0 for nobody), user (place; absent: removed), credentials (place; absent: kept), logins,
@@ -87,6 +87,8 @@ if entry.value then
   redis.call('SET', key, (tonumber(entry.expect) + 1) .. '\n' .. packed(entry.value))
   redis.call('ZADD', prefix .. 'ids', 0, entry.id)
   for _, pair in ipairs(entry.take or {}) do redis.call('HSET', prefix .. pair[1], pair[2], entry.id) end
+  if entry.picture == 0 then redis.call('DEL', prefix .. 'photo:' .. entry.id)
+  elseif entry.picture then redis.call('SET', prefix .. 'photo:' .. entry.id, packed(entry.picture)) end
   if entry.join then redis.call('ZADD', prefix .. 'source:' .. entry.join, 0, entry.id) end
 else
   redis.call('DEL', key, prefix .. 'photo:' .. entry.id)

@@ -88,6 +88,8 @@ class EntryChange:
     before: Entry | None
     after: Entry | None
     at_ms: int
+    picture: bytes | None = None
+    """The picture that the entry tells of from now on; b"": none, None: as it is."""
 
     @property
     def id(self) -> UUID:
@@ -176,6 +178,8 @@ def _entry(document: _Document, change: EntryChange) -> dict[str, Any]:
     if after is not None:
         found["value"] = document.keep(to_json(replace(after, version=0)))
         found["join"] = after.origin.source
+        if change.picture is not None:
+            found["picture"] = document.keep(change.picture) if change.picture else 0
     if before is not None and (after is None or after.origin.source != before.origin.source):
         found["leave"] = before.origin.source
     found["event"] = document.keep(_event(change))

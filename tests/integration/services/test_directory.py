@@ -442,6 +442,47 @@ async def test_pictures(directory: Directory) -> None:
     assert await code_of(directory.surface.GetPhoto(pb.GetPhotoRequest(id=made.id), None)) is StatusCode.NOT_FOUND
 
 
+async def test_a_picture_changes_with_its_entry_or_not_at_all(directory: Directory, valkey: Valkey) -> None:
+    made = await directory.put(ada())
+    old, new = (b"\xff\xd8\xff\xe0" + text for text in (b"old", b"new"))
+    entry = (await directory.surface.SetPhoto(pb.SetPhotoRequest(id=made.id, picture=old), None)).entry
+    id = UUID(bytes=made.id)
+    put = directory.entries.put
+
+    async def overtaken(*arguments: Any, **options: Any) -> Entry:
+        """Somebody else changes, or removes, the entry right before."""
+        await overtake()
+        return await put(*arguments, **options)
+
+    async def change() -> None:
+        known = await directory.entries.get(id)
+        assert known is not None
+        await put(replace(known, title=f"{known.title}!"))
+
+    async def remove() -> None:
+        await directory.entries.delete(id)
+
+    directory.entries.put = overtaken  # type: ignore[method-assign]
+    overtake = change
+    assert await code_of(directory.surface.SetPhoto(pb.SetPhotoRequest(id=made.id, picture=new), None)) is StatusCode.ABORTED
+    got = await directory.surface.GetPhoto(pb.GetPhotoRequest(id=made.id), None)
+    assert (got.picture, got.photo) == (old, entry.photo)
+    assert await code_of(directory.surface.SetPhoto(pb.SetPhotoRequest(id=made.id), None)) is StatusCode.ABORTED
+    assert (await directory.surface.GetPhoto(pb.GetPhotoRequest(id=made.id), None)).picture == old
+    for picture in (new, old):  # other changes that do not know the picture yet leave it
+        known = await directory.entries.get(id)
+        assert known is not None
+        directory.entries.put = put  # type: ignore[method-assign]
+        await directory.surface.SetPhoto(pb.SetPhotoRequest(id=made.id, picture=picture), None)
+        await put(replace(known, department=f"{known.department}!"))
+        got = await directory.surface.GetPhoto(pb.GetPhotoRequest(id=made.id), None)
+        assert got.photo == (await directory.get(str(id))).photo
+        directory.entries.put = overtaken  # type: ignore[method-assign]
+    overtake = remove
+    assert await code_of(directory.surface.SetPhoto(pb.SetPhotoRequest(id=made.id, picture=new), None)) is StatusCode.ABORTED
+    assert not [key for key in all_keys(valkey) if ":photo:" in key]
+
+
 async def test_lists_and_exports_have_everybody(directory: Directory) -> None:
     rng = random.Random(11)
     people = [somebody(number, rng) for number in range(450)]
