@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ from services.addressbook.directory.config import LdapConfig
 
 _BUSY: Final = frozenset({1, 51, 52, 80})
 """Results that say nothing of the password: operationsError, busy, unavailable, other."""
+_PAGED: Final = "1.2.840.113556.1.4.319"
+"""The control of results in pages (RFC 2696)."""
+_RANGE: Final = re.compile(r"(.+);range=([0-9]+)-([0-9]+|\*)")
+"""Of an attribute whose values Active Directory tells in parts (MS-ADTS section 3.1.1.3.1.3.3)."""
+_ANYTHING: Final = "(objectClass=*)"
 
 
 class LdapError(Exception):
@@ -85,7 +91,7 @@ class LdapClient:
             connection = ldap3.Connection(
                 server, user or None, password or None, authentication=ldap3.SIMPLE if user else ldap3.ANONYMOUS,
                 auto_bind=ldap3.AUTO_BIND_NONE, raise_exceptions=False, receive_timeout=max(1, round(config.timeout)),
-                auto_referrals=False, check_names=False,
+                auto_referrals=False, auto_range=False, check_names=False,
             )  # fmt: skip
             connection.open()
             if config.starttls and not connection.start_tls():
@@ -142,38 +148,64 @@ class LdapSession:
 
     def root(self, names: Sequence[str]) -> RawEntry:
         """Attributes of the server itself. Raises LdapError."""
-        found = list(self._search("", "(objectClass=*)", names, ldap3.BASE))
+        found, _ = self._search("", _ANYTHING, names, ldap3.BASE)
         return found[0] if found else RawEntry("", {})
 
     def pages(self, filter: str, names: Sequence[str]) -> Iterator[list[RawEntry]]:
         """Entries below the base, page by page. Raises LdapError."""
-        page: list[RawEntry] = []
-        for entry in self._search(self._config.base, filter, names, ldap3.SUBTREE):
-            page.append(entry)
-            if len(page) >= self._config.page_size:
+        cookie: bytes | None = None
+        while True:
+            page, cookie = self._search(self._config.base, filter, names, ldap3.SUBTREE, cookie)
+            for entry in page:
+                self._complete(entry)
+            if page:
                 yield page
-                page = []
-        if page:
-            yield page
+            if not cookie:
+                return
 
-    def _search(self, base: str, filter: str, names: Sequence[str], scope: Any) -> Iterator[RawEntry]:
+    def _complete(self, entry: RawEntry) -> None:
+        """Asks for the rest of attributes that have more values than the server tells at once. Raises LdapError."""
+        for name in [name for name in entry.attributes if ";range=" in name]:
+            part = _RANGE.fullmatch(name)
+            if part is None:
+                continue
+            attribute, last, values = part[1], part[3], entry.attributes.pop(name)
+            while last != "*":
+                more, last = self._range(entry.dn, attribute, int(last) + 1)
+                values += more
+            entry.attributes[attribute] = values
+
+    def _range(self, dn: str, attribute: str, begin: int) -> tuple[list[bytes], str]:
+        """Some of the values from one on, and the number of the last of them; "*" when there are no more."""
+        found, _ = self._search(dn, _ANYTHING, [f"{attribute};range={begin}-*"], ldap3.BASE)
+        for name, values in found[0].attributes.items() if found else ():
+            part = _RANGE.fullmatch(name)
+            if part is not None and part[1] == attribute and int(part[2]) == begin:
+                return values, part[3]
+        raise LdapError(f"{self._config.url} does not tell all values of {attribute} of {dn}")
+
+    def _search(
+        self, base: str, filter: str, names: Sequence[str], scope: Any, cookie: bytes | None = None
+    ) -> tuple[list[RawEntry], bytes | None]:
+        """A page, and what to ask for the next one with. Raises LdapError."""
+        size = None if scope == ldap3.BASE else self._config.page_size
         try:
-            if scope == ldap3.BASE:
-                self._connection.search(base, filter, scope, attributes=list(names))
-                found = self._connection.response or []
-            else:
-                found = self._connection.extend.standard.paged_search(
-                    base, filter, scope, attributes=list(names), paged_size=self._config.page_size, generator=True
-                )
-            for item in found:
-                if item.get("type") == "searchResEntry":
-                    yield RawEntry(item["dn"], {key.lower(): values for key, values in item["raw_attributes"].items()})
+            self._connection.search(
+                base, filter, scope, attributes=list(names), paged_size=size, paged_cookie=cookie
+            )  # fmt: skip
         except (LDAPException, OSError) as error:
             raise LdapError(f"{self._config.url} does not answer to the end: {_text(error)}") from None
         result = self._connection.result
         if result["result"] != RESULT_SUCCESS:
             message = result.get("message") or ""
             raise LdapError(f"{self._config.url} answers a search with {result['description']} {message}".strip())
+        found = [
+            RawEntry(item["dn"], {key.lower(): values for key, values in item["raw_attributes"].items()})
+            for item in self._connection.response or []
+            if item.get("type") == "searchResEntry"
+        ]
+        control = (result.get("controls") or {}).get(_PAGED)
+        return found, control["value"]["cookie"] if control is not None else None
 
     def close(self) -> None:
         """Ends it."""
