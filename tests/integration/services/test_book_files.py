@@ -11,7 +11,7 @@ import pytest
 from grpc import StatusCode
 
 from parley.addressbook.entries import Kind, Membership
-from parley.addressbook.errors import BookFileError
+from parley.addressbook.errors import BookFileError, EntryError
 from parley.addressbook.files.contacts import Contact
 from parley.addressbook.files.deltas import apply_delta
 from parley.addressbook.files.names import day_of, delta_name, full_name
@@ -186,7 +186,14 @@ async def test_a_run_that_loses_its_lease_is_broken_off(store: Store, clock: Fak
     assert b"another process may have taken it over" in valkey.ask("HGET", "parley:ab:{files}:problem", "text")
 
 
-@pytest.mark.parametrize("failure", [BookFileError("a contact is too large"), StoreUnavailable("the store is away")])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        BookFileError("a contact is too large"),
+        EntryError("v", "it was written by a later version"),
+        StoreUnavailable("the store is away"),
+    ],
+)
 async def test_a_run_that_fails_leaves_the_files_and_is_tried_again(
     store: Store, clock: FakeClock, failure: Exception, valkey: Valkey
 ) -> None:
