@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from secrets import token_hex
 
 from parley.presence.standard.availability import pidf_of
@@ -27,7 +28,8 @@ async def away(parley: Installation, engine: str) -> AsyncIterator[None]:
     try:
 
         async def gone() -> bool:
-            return not await aside(parley.pods, engine)
+            selector = f"app.kubernetes.io/component={engine}"
+            return not await aside(partial(parley.space.items, "pods", labelSelector=selector))  # also none that ends
 
         await eventually(gone, timeout=60, what=f"{engine} is away")
         yield
