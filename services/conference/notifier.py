@@ -37,6 +37,9 @@ _DELAY = Histogram(
 _ENDING: Final = frozenset({404, 405, 410, 416, 481, 482, 483, 484, 485, 489, 501, 604})
 """Answers to NOTIFY that end the subscription (RFC 6665 section 4.2.2)."""
 _MAX_LINKS: Final = 32
+_AGAIN_S: Final = 1.0
+_MOST_TRIES: Final = 300
+"""By then it is not that something is away: no front end can send it."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,8 @@ class Pending:
     traceparents: list[str] = field(default_factory=list)
     urgent: asyncio.Event = field(default_factory=asyncio.Event)
     """It is about the subscriber, who is told at once: its client shows nothing until it knows that it is in."""
+    tries: int = 0
+    """How often it could not be told, as something was away."""
 
     def add(self, changed: ConferenceChanged, traceparent: str) -> None:
         """One change more."""
@@ -60,18 +65,30 @@ class Pending:
         if traceparent and len(self.traceparents) < _MAX_LINKS:
             self.traceparents.append(traceparent)
 
+    def take_back(self, untold: Pending) -> None:
+        """What could not be told; it is told with the rest."""
+        self.users |= untold.users
+        self.description |= untold.description
+        self.view |= untold.view
+        self.since_ms = untold.since_ms or self.since_ms
+        self.traceparents = [*untold.traceparents, *self.traceparents][:_MAX_LINKS]
+        self.tries = untold.tries + 1
+
 
 class Notifier:
     """All notifications of this process."""
 
     def __init__(
-        self, repository: ConferenceRepository, sender: DialogSender, tasks: Tasks, tracer: Tracer, *, interval_s: float
-    ) -> None:
+        self, repository: ConferenceRepository, sender: DialogSender, tasks: Tasks, tracer: Tracer, *, interval_s: float,
+        again_s: float = _AGAIN_S,
+    ) -> None:  # fmt: skip
+        """``interval_s``: between two of a subscription; ``again_s``: until one is tried again that could not be sent."""
         self._repository = repository
         self._sender = sender
         self._tasks = tasks
         self._tracer = tracer
         self._interval_s = interval_s
+        self._again_s = again_s
         self._pending: dict[tuple[str, str], Pending] = {}
 
     async def on_conference_changed(self, event: Event) -> None:
@@ -98,30 +115,34 @@ class Notifier:
                 if not (pending.users or pending.description or pending.view):
                     return
                 self._pending[key] = Pending()
-                await self._tell(name, watcher_id, pending)
-                await _pause(self._pending[key].urgent, self._interval_s)
+                if await self._tell(name, watcher_id, pending) or pending.tries >= _MOST_TRIES:
+                    await _pause(self._pending[key].urgent, self._interval_s)
+                else:
+                    self._pending[key].take_back(pending)
+                    await asyncio.sleep(self._again_s)
         finally:
             del self._pending[key]
 
-    async def _tell(self, name: ConferenceName, watcher_id: str, pending: Pending) -> None:
+    async def _tell(self, name: ConferenceName, watcher_id: str, pending: Pending) -> bool:
+        """False when something of ours is away, so that it has to be told again."""
         try:
             conference = await self._repository.conference(name)
             watcher = next((one for one in conference.watchers if one.id == watcher_id), None) if conference else None
             if conference is None or watcher is None:
-                return
+                return True
             number = await self._repository.next_number(name, watcher_id)
             body = partial_document(
                 conference, number, pending.users, description=pending.description, view=pending.view
             )  # fmt: skip
         except StoreError as error:
-            logger.warning("a participant of %s is not told: %s", name.focus, error)
-            return
-        await self.send(name, watcher, number, body, pending)
+            logger.warning("a participant of %s is told later: %s", name.focus, error)
+            return False
+        return await self.send(name, watcher, number, body, pending)
 
     async def send(
         self, name: ConferenceName, watcher: pb.Watcher, number: int, body: bytes, pending: Pending | None = None
-    ) -> None:
-        """Sends a document. ``pending``: the changes that it tells of."""
+    ) -> bool:
+        """Sends a document. ``pending``: the changes that it tells of. False when no front end took it."""
         left = max(0, (watcher.expires_at_ms - self._repository.now_ms()) // 1000)
         method = "BENOTIFY" if watcher.best_effort else "NOTIFY"
         span = self._tracer.start(
@@ -142,13 +163,22 @@ class Notifier:
         except FlowGone:
             outcome = "unreachable"
         except RpcError as error:
-            logger.info("a notification to %s failed: %s", watcher.dialog.aor, error)
+            outcome = "later"
+            logger.info("a notification to %s waits: %s", watcher.dialog.aor, error)
         _NOTIFIED.labels(outcome).inc()
         span.end("ok" if outcome == "sent" else "error")
         if outcome == "refused":
             await self._forget(name, watcher.id)
         elif outcome == "sent" and pending is not None and pending.since_ms:
             _DELAY.observe(max(0, self._repository.now_ms() - pending.since_ms) / 1000)
+        return outcome != "later"
+
+    async def begin(self, name: ConferenceName, watcher: pb.Watcher, number: int, body: bytes) -> None:
+        """The first notification of a subscription: until a front end takes it, as the client shows nothing before."""
+        for _ in range(_MOST_TRIES):
+            if await self.send(name, watcher, number, body):
+                return
+            await asyncio.sleep(self._again_s)
 
     async def finish(self, name: ConferenceName, watcher: pb.Watcher) -> None:
         """The last notification of a subscription."""

@@ -116,7 +116,7 @@ class Subscriptions:
         body = document if piggyback else b""
         incoming.reply(200, None, headers, body, to_tag=tag_of(watcher.dialog), record_route=True)
         if not piggyback:
-            self._tasks.once("conference first notify", self._notifier.send(name, watcher, number, document))
+            self._tasks.once("conference first notify", self._notifier.begin(name, watcher, number, document))
 
 
 def _accepts(request: Request) -> bool:

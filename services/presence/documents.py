@@ -46,6 +46,8 @@ class Pending:
     """Where the state that is to be told is at hand."""
     full: bool = False
     """Everything is to be told, whatever changed."""
+    tries: int = 0
+    """How often it could not be sent, as something was away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 What changes meanwhile is gathered, and the document is made when it is sent: after its number is taken, so of two
 notifications on their way at a time, from whichever processes, the one with the higher number tells the later state.
 A client whose connection is gone is looked for among its registrations; a subscription nobody answers for is ended.
+While a front end, the registrar or the store is away a notification waits: either it is back soon, or the front end's lease
+ends, and its connections are gone.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from parley.platform.applications.registrations import Registrations
 from parley.platform.clock import Clock
 from parley.platform.rpc.errors import RpcError
 from parley.platform.store.errors import StoreError
+from parley.platform.telemetry.repeats import Repeats
 from parley.platform.telemetry.tracing import Tracer
 from parley.proto.presence.v1 import state_pb2 as pb
 from parley.sip.message import Request
@@ -41,6 +44,9 @@ _ENDING: Final = frozenset({404, 405, 410, 416, 481, 482, 483, 484, 485, 489, 50
 """Answers to NOTIFY that end the subscription (RFC 6665 section 4.2.2)."""
 _LIMIT: Final = 100_000
 _MAX_LINKS: Final = 32
+_AGAIN_S: Final = 1.0
+_MOST_TRIES: Final = 300
+"""By then it is not that something is away: no front end can send it."""
 
 
 class _ToldLater(Exception):
@@ -52,8 +58,9 @@ class Notifier:
 
     def __init__(
         self, repository: PresenceRepository, sender: EdgeSender, documents: Documents, finder: Registrations, clock: Clock,
-        tracer: Tracer, *, interval_s: float,
+        tracer: Tracer, *, interval_s: float, again_s: float = _AGAIN_S,
     ) -> None:  # fmt: skip
+        """``interval_s``: between two of a subscription; ``again_s``: until one is tried again that could not be sent."""
         self._repository = repository
         self._sender = sender
         self._documents = documents
@@ -61,13 +68,15 @@ class Notifier:
         self._clock = clock
         self._tracer = tracer
         self._interval_s = interval_s
+        self._again_s = again_s
+        self._repeats = Repeats()
         self._pending: dict[str, Pending] = {}
         self._sent_at: dict[str, float] = {}
         self._under_way: Counter[str] = Counter()
         """Notifications of each subscription that are not answered yet: the next one waits, so none overtakes another."""
         self._in_turn: dict[str, deque[tuple[pb.Subscription, Pending, Document]]] = {}
         """Documents of each subscription that are made already: one is sent after the other."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[object]] = set()
 
     def tell(self, subscription: pb.Subscription, pending: Pending) -> None:
         """Notifies a subscriber, now or with what else comes within the interval."""
@@ -106,7 +115,10 @@ class Notifier:
         waiting = self._in_turn[subscription_id]
         try:
             while waiting:
-                await self._deliver(*waiting.popleft())
+                if await self._deliver(*waiting[0]):
+                    waiting.popleft()
+                else:
+                    await asyncio.sleep(self._again_s)
         finally:
             del self._in_turn[subscription_id]
 
@@ -137,7 +149,7 @@ class Notifier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Awaitable[object]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -162,11 +174,15 @@ class Notifier:
             self._note_sent(subscription)
             await self._deliver(subscription, pending)
 
-    async def _deliver(self, subscription: pb.Subscription, pending: Pending, document: Document | None = None) -> None:
-        """Sends what is pending, or a document that is made already."""
+    async def _deliver(self, subscription: pb.Subscription, pending: Pending, document: Document | None = None) -> bool:
+        """Sends what is pending, or a document that is made already; False when that one has to be sent again."""
         self._under_way[subscription.id] += 1
         try:
-            await self._deliver_now(subscription, pending, document)
+            outcome = await self._deliver_now(subscription, pending, document)
+            if outcome == "later" and document is None:
+                self.tell(subscription, pending)
+                await asyncio.sleep(self._again_s)
+            return outcome != "later"
         finally:
             self._under_way[subscription.id] -= 1
             if not self._under_way[subscription.id]:
@@ -174,7 +190,8 @@ class Notifier:
                 if subscription.id in self._pending:
                     self._spawn(self._flush(subscription, self._wait(subscription)))
 
-    async def _deliver_now(self, subscription: pb.Subscription, pending: Pending, document: Document | None) -> None:
+    async def _deliver_now(self, subscription: pb.Subscription, pending: Pending, document: Document | None) -> str:
+        """How it went: as `_send` has it, "gone" without a subscription, "later" when something of ours is away."""
         event = subscription.event
         method = _method(subscription)
         span = self._tracer.start(
@@ -190,13 +207,17 @@ class Notifier:
                     document = await self._make(subscription, pending, number)
                 request = _request(subscription, number, document, self._state(subscription, document))
                 outcome = await self._send(subscription, request, span.traceparent)
+                self._repeats.over()
             else:
                 outcome = "gone"
                 await self._repository.forget(subscription, {subscription.target, *pending.changes})
         except _ToldLater as error:
             logger.warning("a subscriber of %s is told later: %s", subscription.target, error)
-        except (FlowGone, RpcError, StoreError) as error:
-            logger.info("a notification of %s to %s failed: %s", event, subscription.watcher, error)
+        except (RpcError, StoreError) as error:
+            pending.tries += 1
+            outcome = "later" if pending.tries < _MOST_TRIES else "failed"
+            if self._repeats.is_due(str(error)):
+                logger.info("a notification of %s to %s waits: %s", event, subscription.watcher, error)
         finally:
             _NOTIFIED.labels(event, outcome).inc()
             span.end("ok" if outcome == "sent" else "error")
@@ -204,6 +225,7 @@ class Notifier:
             _DELAY.observe(max(0.0, self._clock.wall() - pending.since))
         elif outcome in ("refused", "unreachable"):
             await self._end(subscription)
+        return outcome
 
     async def _make(self, subscription: pb.Subscription, pending: Pending, number: int) -> Document:
         try:

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 import pytest
+from grpc import StatusCode
 
 from parley.platform.applications.edges import EdgeSender, FlowGone
 from parley.platform.applications.registrations import Registrations
 from parley.platform.clock import FakeClock
+from parley.platform.rpc.errors import RpcError
 from parley.platform.store.errors import StoreUnavailable
 from parley.platform.telemetry.tracing import NO_TRACER
 from parley.proto.presence.v1 import state_pb2 as pb
@@ -31,8 +33,12 @@ class Repository(PresenceRepository):
         self.numbers = {"s": 0}
         self.ended: list[str] = []
         self.moved: list[Flow] = []
+        self.fails = 0
 
     async def next_number(self, subscription: pb.Subscription) -> int:
+        if self.fails:
+            self.fails -= 1
+            raise StoreUnavailable("away")
         if subscription.id not in self.numbers:
             return 0
         self.numbers[subscription.id] += 1
@@ -79,6 +85,7 @@ class Edge(EdgeSender):
         self.answers.set()
         self.status = 200
         self.gone = 0
+        self.away = 0
 
     async def request(
         self, request: Request, flow: Flow | None, *, traceparent: str = "", timeout_s: float = 32.0
@@ -86,6 +93,9 @@ class Edge(EdgeSender):
         if self.gone:
             self.gone -= 1
             raise FlowGone
+        if self.away:
+            self.away -= 1
+            raise RpcError(StatusCode.UNAVAILABLE, "the front end is away")
         self.sent.append(request)
         await self.answers.wait()
         return make_response(request, self.status)
@@ -107,8 +117,9 @@ class Rig:
     def __init__(self, interval_s: float = 0.0) -> None:
         self.repository, self.documents, self.edge, self.finder = Repository(), Maker(), Edge(), Finder()
         self.notifier = Notifier(
-            self.repository, self.edge, self.documents, self.finder, FakeClock(), NO_TRACER, interval_s=interval_s
-        )
+            self.repository, self.edge, self.documents, self.finder, FakeClock(), NO_TRACER,
+            interval_s=interval_s, again_s=0.0,
+        )  # fmt: skip
         self.subscription = pb.Subscription(
             id="s", watcher="sip:alice@example.test", event="dialog", event_id="7", target=BOB, call_id="c",
             local_party="<sip:bob@example.test>;tag=l", remote_party="<sip:alice@example.test>;tag=r",
@@ -194,6 +205,40 @@ async def test_what_cannot_be_made_now_is_told_later_under_a_later_number(rig: R
     rig.documents.fails = 2
     rig.tell()
     assert await rig.settle() == [f"2 0 {BOB}"]
+
+
+async def test_what_a_front_end_that_is_away_does_not_take_is_told_when_it_is_back(rig: Rig) -> None:
+    rig.edge.away = 2
+    rig.notifier.begin(rig.subscription)
+    await asyncio.sleep(0)
+    rig.documents.state = 1
+    rig.tell()
+    assert await rig.settle() == ["2 1 full"]
+    assert rig.repository.ended == []
+
+
+async def test_what_no_front_end_ever_takes_is_given_up(rig: Rig) -> None:
+    rig.edge.away = 1_000
+    rig.tell()
+    for _ in range(100):
+        await rig.settle()
+    assert rig.edge.away == 700
+    rig.edge.away = 0
+    rig.tell("sip:carol@example.test")
+    assert await rig.settle() == ["300 0 sip:carol@example.test"]
+
+
+async def test_a_number_that_cannot_be_had_now_is_asked_for_again(rig: Rig) -> None:
+    rig.repository.fails = 1
+    rig.tell()
+    assert await rig.settle() == [f"0 0 {BOB}"]
+
+
+async def test_documents_that_are_made_already_wait_in_their_turn_for_a_front_end(rig: Rig) -> None:
+    rig.edge.away = 3
+    for number in range(2):
+        rig.notifier.send(rig.subscription, Document("text/plain", str(number).encode()))
+    assert await rig.settle() == ["0", "1"]
 
 
 async def test_what_had_no_room_follows(rig: Rig) -> None:
