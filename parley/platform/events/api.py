@@ -4,7 +4,7 @@ Order holds for the events of one key. A subscription with a group shares the ev
 least once: it is acknowledged after the handler returned; a new group begins with what is kept. A subscription without a
 group sees every event published since it began, in every process. A handler that keeps failing on an event does not hold up
 other keys (those that happen to share its partition wait while it is tried): after some tries the event goes to the topic
-``<topic>.dead``.
+``<topic>.dead``. While something is away that the handler needs, it is tried for longer (`AWAY_S`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ PUBLISHED: Final = Counter("parley_events_published_total", "Events the bus took
 HANDLED: Final = Counter("parley_events_handled_total", "Events handled, by outcome", ["topic", "outcome"])
 
 MAX_TRIES: Final = 5
+AWAY_S: Final = 120.0
+"""How long an event waits for what its handler needs; such failures are none of its tries."""
+HAND_OVER_S: Final = 2.0
+"""How long the event at hand may take when its partition is to go to another member; it is handled again there then."""
 DEAD_SUFFIX: Final = ".dead"
 
 

@@ -2,8 +2,8 @@
 
 Keys choose partitions, so the order of a key holds. The producer waits for all in-sync replicas and does not duplicate
 what it sends again. Partitions are handled side by side, each in order; members of a group commit what they handled, and
-finish the event at hand before a partition goes to another member. A subscription without a group reads every partition
-from its end. Topics are created with the configured partitions when they are missing.
+finish the event at hand before a partition goes to another member, unless it takes too long. A subscription without a
+group reads every partition from its end. Topics are created with the configured partitions when they are missing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from aiokafka.errors import (
 from google.protobuf.message import Message as ProtoMessage
 
 from parley.platform.clock import Clock
-from parley.platform.events.api import DEAD_SUFFIX, PUBLISHED, Event, EventBusError, Handler
+from parley.platform.events.api import DEAD_SUFFIX, HAND_OVER_S, PUBLISHED, Event, EventBusError, Handler
 from parley.platform.events.backlog import Backlog
 from parley.platform.events.brokers import Brokers
 from parley.platform.events.codec import decode, headers_of
@@ -289,8 +289,10 @@ class _Workers:
     """Handles the records of each partition in order, and the partitions side by side."""
 
     def __init__(
-        self, handle_record: Callable[[Any], Awaitable[None]], commit: Callable[[TopicPartition, int], Awaitable[None]]
-    ) -> None:
+        self, handle_record: Callable[[Any], Awaitable[None]], commit: Callable[[TopicPartition, int], Awaitable[None]],
+        *, hand_over_s: float = HAND_OVER_S,
+    ) -> None:  # fmt: skip
+        self._hand_over_s = hand_over_s
         self._handle = handle_record
         self._commit = commit
         self._queues: dict[TopicPartition, deque[Any]] = {}
@@ -321,14 +323,21 @@ class _Workers:
             raise self._problem
 
     async def leave(self, partitions: Collection[TopicPartition]) -> None:
-        """Drops what waits of partitions and returns when the events at hand are handled and committed."""
+        """Drops what waits of partitions and returns when the events at hand are handled and committed.
+
+        One that takes too long is left to the next owner: the group waits for its members, and drops one that is late.
+        """
         for partition in partitions:
             queue = self._queues.pop(partition, None)
             if queue is not None:
                 self._waiting -= len(queue)
                 queue.clear()
         tasks = [self._tasks[partition] for partition in partitions if partition in self._tasks]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._hand_over_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stop(self) -> None:
         """Ends at once; what is not committed is handled again."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from google.protobuf.message import Message as ProtoMessage
 
 from parley.platform.clock import Clock
-from parley.platform.events.api import DEAD_SUFFIX, PUBLISHED, Event, EventBusError, Handler
+from parley.platform.events.api import DEAD_SUFFIX, HAND_OVER_S, PUBLISHED, Event, EventBusError, Handler
 from parley.platform.events.backlog import Backlog
 from parley.platform.events.bell import Bell
 from parley.platform.events.codec import decode, headers_of, partition_of
@@ -281,8 +281,8 @@ class _Member(_Reader):
         self._held: set[int] = set()
         self._fresh: set[int] = set()
         """Partitions of which nothing is left that was delivered and not acknowledged."""
-        self._leaving: set[int] = set()
-        """Partitions held that another member is to have, once what is being handled is done."""
+        self._leaving: dict[int, float] = {}
+        """Partitions held that another member is to have, once what is being handled is done; since when (loop time)."""
         self._held_until = 0.0
         self._renew = Script(bus.store, "lease-renew", _RENEW)
         self._release = Script(bus.store, "lease-release", _RELEASE)
@@ -318,6 +318,8 @@ class _Member(_Reader):
                     self._backlog.events = await self._behind()
             except Exception as error:
                 self._log(error)
+                if not self._may_work():  # others may have the partitions by now
+                    await self._abandon(list(self._busy))
             await asyncio.sleep(_RENEW_S)
 
     async def _share_out(self) -> None:
@@ -328,7 +330,7 @@ class _Member(_Reader):
         share = -(-partitions // max(1, len(members)))
         first = members.index(self._name) if self._name in members else 0
         order = [(first + i * max(1, len(members))) % partitions for i in range(partitions)]
-        order = list(dict.fromkeys([*sorted(self._held - self._leaving), *order, *range(partitions)]))
+        order = list(dict.fromkeys([*sorted(self._held - self._leaving.keys()), *order, *range(partitions)]))
         held: set[int] = set()
         for partition in order:
             if len(held) >= share:
@@ -336,17 +338,30 @@ class _Member(_Reader):
             if await self._take(partition):
                 held.add(partition)
         for partition in self._held - held:
-            if partition in self._busy and await self._take(partition):
-                self._leaving.add(partition)
-            else:
-                self._leaving.discard(partition)
-                await self._give_back([partition])
-        self._leaving -= held
-        self._held = held | self._leaving
+            await self._leave(partition, begun)
+        self._leaving = {partition: since for partition, since in self._leaving.items() if partition not in held}
+        self._held = held | self._leaving.keys()
         self._fresh &= self._held
         self._held_until = begun + _LEASE_MS / 1000
         self._began.set()
         self._wake.set()
+
+    async def _leave(self, partition: int, now: float) -> None:
+        """Gives a partition back, after what is being handled, unless that takes too long or the lease is lost."""
+        if partition in self._busy:
+            if await self._take(partition) and now < self._leaving.setdefault(partition, now) + HAND_OVER_S:
+                return
+            await self._abandon([partition])
+        self._leaving.pop(partition, None)
+        await self._give_back([partition])
+
+    async def _abandon(self, partitions: Collection[int]) -> None:
+        """Ends what is being handled; it was not acknowledged, so whoever has the lease then handles it again."""
+        tasks = [self._busy[partition] for partition in partitions if partition in self._busy]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_RENEW_S)
 
     async def _behind(self) -> int:
         """Events of the partitions held that are not handled: delivered and not acknowledged, or not delivered."""
@@ -397,7 +412,7 @@ class _Member(_Reader):
         """Reads what is new; after taking a partition or a failure, first what was left unacknowledged."""
         if not self._may_work():
             return False
-        idle = [each for each in self._held - self._leaving if each not in self._busy]
+        idle = [each for each in self._held - self._leaving.keys() if each not in self._busy]
         streams = [self._stream(each) for each in idle]
         replies = await self._store.pipeline(
             [

@@ -6,12 +6,15 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from grpc import StatusCode
 from prometheus_client import REGISTRY
 
 from parley.platform.clock import FakeClock
 from parley.platform.events import handling
-from parley.platform.events.api import MAX_TRIES, Event
+from parley.platform.events.api import AWAY_S, MAX_TRIES, Event, EventBusError
 from parley.platform.events.handling import handle
+from parley.platform.rpc.errors import RpcError
+from parley.platform.store.errors import StoreError, StoreTimeout, StoreUnavailable
 from parley.platform.telemetry.tracing import NO_TRACER
 from parley.proto.events.v1.call_pb2 import CallChanged
 
@@ -53,6 +56,67 @@ async def test_buried_after_the_last_try() -> None:
     await handle(EVENT, handler, NO_TRACER, handler.bury, FakeClock())
     assert handler.calls == MAX_TRIES
     assert handler.buried == [EVENT]
+
+
+AWAY = [
+    StoreUnavailable("away"), StoreTimeout("away"), EventBusError("away"), RpcError(StatusCode.UNAVAILABLE, ""),
+    RpcError(StatusCode.DEADLINE_EXCEEDED, ""), RpcError(StatusCode.RESOURCE_EXHAUSTED, ""),
+]  # fmt: skip
+
+
+class Needy:
+    """Needs something that is away until a time; each try takes ten seconds."""
+
+    def __init__(self, error: Exception, clock: FakeClock, seconds: float) -> None:
+        self.error = error
+        self.clock = clock
+        self.back_at = clock.monotonic() + seconds
+        self.calls = 0
+
+    async def __call__(self, event: Event) -> None:
+        self.calls += 1
+        if self.clock.monotonic() < self.back_at:
+            self.clock.advance(10)
+            raise self.error
+
+
+@pytest.mark.parametrize("error", AWAY, ids=repr)
+async def test_what_is_away_is_waited_for(error: Exception) -> None:
+    clock, grave = FakeClock(), Handler(0)
+    handler = Needy(error, clock, AWAY_S - 10)
+    await handle(EVENT, handler, NO_TRACER, grave.bury, clock)
+    assert handler.calls == (AWAY_S - 10) / 10 + 1
+    assert grave.buried == []
+
+
+async def test_what_is_away_for_too_long_is_not_waited_for() -> None:
+    clock, grave = FakeClock(), Handler(0)
+    handler = Needy(StoreUnavailable("away"), clock, AWAY_S * 10)
+    await handle(EVENT, handler, NO_TRACER, grave.bury, clock)
+    assert handler.calls == AWAY_S / 10
+    assert grave.buried == [EVENT]
+
+
+@pytest.mark.parametrize("error", [StoreError("WRONGTYPE"), RpcError(StatusCode.INTERNAL, "")], ids=repr)
+async def test_an_answer_that_is_an_error_is_a_try(error: Exception) -> None:
+    clock, grave = FakeClock(), Handler(0)
+    handler = Needy(error, clock, AWAY_S)
+    await handle(EVENT, handler, NO_TRACER, grave.bury, clock)
+    assert handler.calls == MAX_TRIES
+    assert grave.buried == [EVENT]
+
+
+async def test_pauses_while_something_is_away_grow_to_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, grave = FakeClock(), Handler(0)
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(handling, "RETRY_S", 0.1)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    await handle(EVENT, Needy(StoreUnavailable("away"), clock, 70), NO_TRACER, grave.bury, clock)
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
 
 
 async def test_cancelled_handler_is_no_failure() -> None:
