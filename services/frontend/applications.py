@@ -1,13 +1,15 @@
 """SIP applications behind the front end (proto parley.sip.v1.Application): requests go out, responses come back.
 
-All requests to one application share a stream. When it breaks, what was under way is answered 503 with Retry-After.
+All requests to one application share a stream. When it breaks, what was under way is answered 503 with Retry-After; what an
+application does not answer in time is answered 504. An INVITE may ring for as long as the application lets it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from grpc import StatusCode
 
@@ -24,14 +26,21 @@ from services.frontend.proxying.wiring import Identity
 
 logger = logging.getLogger(__name__)
 
+_ANSWER_S: Final = 30.0
+"""Below Timer F (RFC 3261 section 17.1.2.2): nothing else ends a request other than INVITE that has no answer."""
+
 ApplicationClient = DuplexClient[ApplicationRequest, ApplicationResponse]
 
 
 class Applications:
     """See `services.frontend.proxying.wiring.ApplicationSender`."""
 
-    def __init__(self, connect: Callable[[str], ApplicationClient], edge_uid: str) -> None:
-        """``connect``: a stream client for an application by name; raises ValueError for one that is not configured."""
+    def __init__(self, connect: Callable[[str], ApplicationClient], edge_uid: str, *, answer_s: float = _ANSWER_S) -> None:
+        """``connect``: a stream client for an application by name; raises ValueError for one that is not configured.
+
+        ``answer_s``: longest wait for the final answer to a request other than INVITE.
+        """
+        self._answer_s = answer_s
         self._connect = connect
         self._edge_uid = edge_uid
         self._clients: dict[str, ApplicationClient] = {}
@@ -50,6 +59,8 @@ class Applications:
         item.refused_with = refused_with
         exchange = _Exchange(proxied, client, application, proceed)
         exchange.id = client.open(item, exchange.on_event)
+        if not proxied.is_invite():
+            exchange.expect_answer(self._answer_s)
         proxied.on_cancelled = exchange.cancel
 
     def pass_on(self, ack: Request, flow: Flow, application: str) -> None:
@@ -101,6 +112,12 @@ class _Exchange:
         self._application = application
         self._proxied = proxied
         self._client = client
+        self._timer: asyncio.TimerHandle | None = None
+
+    def expect_answer(self, seconds: float) -> None:
+        """Fails unless the final answer comes in time."""
+        error = RpcError(StatusCode.DEADLINE_EXCEEDED, "no answer in time")
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._fail, error)
 
     def on_event(self, event: Any) -> None:
         """A response, or the end of hope for one."""
@@ -109,7 +126,7 @@ class _Exchange:
         elif event.WhichOneof("kind") == "failure":
             self._fail(RpcError.from_number(event.failure.code, event.failure.message))
         elif event.WhichOneof("kind") == "proceed":
-            self._client.close(self.id)
+            self._end()
             self._proxied.on_cancelled = None
             self._proceed(event.proceed)
         else:
@@ -120,16 +137,22 @@ class _Exchange:
             response = parse_message(raw)
         except SipParseError as error:
             logger.error("an application answered with what is no SIP: %s", error)
-            self._client.close(self.id)
+            self._end()
             self._proxied.refuse(500)
             return
         if isinstance(response, Response):
             self._proxied.respond(response)
             if response.status >= 300 or (response.status >= 200 and not self._proxied.is_invite()):
-                self._client.close(self.id)
+                self._end()
+
+    def _end(self) -> None:
+        """Wants nothing more of the application."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._client.close(self.id)
 
     def _fail(self, error: RpcError) -> None:
-        self._client.close(self.id)
+        self._end()
         status, retry_after = sip_status(error.code)
         headers = (("Retry-After", str(retry_after)),) if retry_after else ()
         self._proxied.refuse(status, headers=headers)
