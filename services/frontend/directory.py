@@ -7,8 +7,6 @@ import logging
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
-
 from parley.platform.rpc.batch import BatchClient
 from parley.platform.rpc.errors import RpcError
 from parley.platform.rpc.host import RpcHost
@@ -27,6 +25,8 @@ logger = logging.getLogger(__name__)
 LookupClient = BatchClient[pb.BindingLookup, pb.BindingLookupResult]
 
 _EDGES_S = 2.0
+_AGAIN_S = 0.5
+"""Pause after a registrar did not tell the leases, while those that are known may serve."""
 
 
 class BackendDirectory:
@@ -48,7 +48,8 @@ class BackendDirectory:
         self._timeout_s = timeout_s
         self._edges: dict[str, str] = {}
         self._issuers: dict[bytes, str] = {}
-        self._read_at = float("-inf")
+        self._read_at = self._ask_at = float("-inf")
+        self._now = asyncio.get_running_loop().time
         self._stubs: dict[str, EdgeAsyncStub] = {}
 
     async def lookup(self, aor: str, traceparent: str) -> list[pb.Binding]:
@@ -95,15 +96,18 @@ class BackendDirectory:
 
     async def _refresh(self, unknown: bool) -> None:
         """Reads the leases again when they are old, or when what is looked for is not among them."""
-        now = asyncio.get_running_loop().time()
-        if now - self._read_at < (0.2 if unknown else _EDGES_S):
+        now = self._now()
+        if now - self._read_at < (0.2 if unknown else _EDGES_S) or (now < self._ask_at and not unknown):
             return
+        self._ask_at = now + self._timeout_s  # others do not wait for the same answer
         try:
             answer = await self._registrar.ListEdges(pb.ListEdgesRequest(), timeout=self._timeout_s)
         except RpcError as error:
-            if error.code is StatusCode.UNAVAILABLE and not unknown:
+            self._ask_at = self._now() + _AGAIN_S
+            if not unknown:  # where it was is better than nowhere
+                logger.info("the front ends are not known anew: %s", error)
                 return
             raise
-        self._read_at = now
+        self._read_at, self._ask_at = now, float("-inf")
         self._edges = {edge.edge_uid: edge.address for edge in answer.edges}
         self._issuers = {issuer_id(uid): uid for uid in self._edges}
