@@ -1,7 +1,8 @@
 """Page mode: a MESSAGE outside any dialog (RFC 3428).
 
 It is answered when a device took it, or when all refused it; while no device is there it is kept, and 202 says so. A sender
-who is blocked is answered as if nobody were there, by the same steps.
+who is blocked is answered as if nobody were there, by the same steps. One that is neither kept nor delivered in time is
+answered 504, so that its sender knows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import logging
 from typing import Final
 
+from grpc import StatusCode
 from prometheus_client import Counter
 
 from parley.messaging.answers import Outcome
@@ -18,6 +20,7 @@ from parley.messaging.iscomposing import CONTENT_TYPE as COMPOSING_TYPE
 from parley.platform.applications.host import Incoming
 from parley.platform.applications.users import UserNames
 from parley.platform.clock import Clock
+from parley.platform.rpc.errors import RpcError
 from parley.proto.events.v1.message_pb2 import MessageUndelivered
 from parley.sip.errors import SipParseError
 from parley.sip.message import Request
@@ -37,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 _PAGES = Counter("parley_messaging_pages_total", "Single messages received, by outcome", ["outcome"])
 
+_GRACE_S: Final = 4.0
+"""After the longest wait for a device: the time to look things up for what waited behind another message."""
 _MAX_EXPIRES_S: Final = 2**31
 
 
@@ -66,10 +71,20 @@ class Pages:
         recipient = aor(incoming.request.uri)
         # From here, not from its turn: behind a device that does not answer, every message would wait longer than the last.
         answer_at = asyncio.get_running_loop().time() + self._config.answer_seconds
-        async with self._turns.of(sender, recipient):
-            await self._handle(incoming, sender, recipient, answer_at)
+        limit = asyncio.timeout_at(answer_at + _GRACE_S)
+        try:
+            async with limit, self._turns.of(sender, recipient):
+                await self._handle(incoming, sender, recipient, limit, answer_at)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise RpcError(
+                StatusCode.DEADLINE_EXCEEDED, "the message had no turn, or no look-up an answer, in time"
+            ) from None
 
-    async def _handle(self, incoming: Incoming, sender: str, recipient: str, answer_at: float) -> None:
+    async def _handle(
+        self, incoming: Incoming, sender: str, recipient: str, limit: asyncio.Timeout, answer_at: float
+    ) -> None:
         traceparent = incoming.span.traceparent if incoming.span is not None else ""
         message = of_request(incoming.request, sender, recipient, incoming.user_name, self._clock.wall(), traceparent)
         user = await self._users.user(recipient)
@@ -77,6 +92,7 @@ class Pages:
             raise MessagingError(404, "Not Found")
         blocked = await self._access.blocked(recipient, sender)
         devices = await self._registrations.devices(recipient, traceparent)
+        limit.reschedule(None)  # from here the message is delivered or kept, and that is not cut short
         if blocked or not devices:
             await self._keep(incoming, message, pretend=blocked)
             return
