@@ -65,7 +65,9 @@ class MessagingService(ShortWorkService):
         pages = Pages(
             config, registrations, delivery, mailbox, self._backlog, reports, undelivered, self._users, access, clock, spawn
         )
-        requests = SessionRequests(sessions, conversations, registrations, delivery, access, undelivered, clock, spawn)
+        requests = SessionRequests(
+            config, sessions, conversations, registrations, delivery, access, undelivered, clock, spawn
+        )
         context.applications.add(self.name, MessagingApplication(config, pages, requests), context.tracer)
         self._sweeper = Sweeper(config, Deadlines(context.store), sessions, conversations, mailbox, self._backlog, clock)
 

@@ -7,6 +7,7 @@ messages, and what the phones answer goes back in the dialog.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from secrets import token_hex
 from typing import Final
@@ -35,8 +36,9 @@ from parley.sip.nameaddr import parse_name_addr
 from parley.sip.outbound import option_tags
 from parley.sip.uri import Uri, aor
 from services.messaging.access import AccessRules
+from services.messaging.config import MessagingConfig
 from services.messaging.conversations import OPENED, Conversations, contact
-from services.messaging.delivery import Delivery
+from services.messaging.delivery import Delivery, Result
 from services.messaging.devices import Devices
 from services.messaging.invitations import Spawn
 from services.messaging.messages import Message, new_message
@@ -59,9 +61,10 @@ class SessionRequests:
     """Takes what clients send in sessions, and the INVITEs that begin them."""
 
     def __init__(
-        self, sessions: Sessions, conversations: Conversations, registrations: Devices, delivery: Delivery,
-        access: AccessRules, undelivered: Undelivered, clock: Clock, spawn: Spawn,
+        self, config: MessagingConfig, sessions: Sessions, conversations: Conversations, registrations: Devices,
+        delivery: Delivery, access: AccessRules, undelivered: Undelivered, clock: Clock, spawn: Spawn,
     ) -> None:  # fmt: skip
+        self._answer_s = config.answer_seconds
         self._sessions = sessions
         self._conversations = conversations
         self._registrations = registrations
@@ -71,6 +74,9 @@ class SessionRequests:
         self._clock = clock
         self._spawn = spawn
         self._turns = Turns()
+        """Of requests in a session, until its state is up to date: that never waits for a device."""
+        self._speaking = Turns()
+        """Of what is said in a session. Who leaves the turn above asks for this one at once, so the order stays."""
         self._typing = TypingFilter()
 
     # A new session
@@ -127,10 +133,18 @@ class SessionRequests:
     async def in_session(self, incoming: Incoming, session_id: str) -> None:
         """Answers a request in a session of ours. Raises MessagingError, SipParseError, RpcError, StoreError."""
         owner = incoming.user_aor or aor(incoming.request.from_.uri)
+        # From here, not from its turn: behind a device that does not answer, every message would wait longer than the last.
+        answer_at = asyncio.get_running_loop().time() + self._answer_s
         async with self._turns.of(owner, session_id):
-            await self._in_session(incoming, owner, session_id)
+            session = await self._in_session(incoming, owner, session_id)
+        match incoming.request.method:
+            case "MESSAGE":
+                await self._message(incoming, session, answer_at)
+            case "INFO":
+                await self._info(incoming, session)
 
-    async def _in_session(self, incoming: Incoming, owner: str, session_id: str) -> None:
+    async def _in_session(self, incoming: Incoming, owner: str, session_id: str) -> Session:
+        """Answers what concerns the session alone."""
         request = incoming.request
         try:
             session = await self._sessions.received(owner, session_id, request.cseq.number, self._conversations.ends_at_ms())
@@ -142,10 +156,8 @@ class SessionRequests:
             session.flow.CopyFrom(incoming.flow)
             await self._sessions.keep(session)
         match request.method:
-            case "MESSAGE":
-                await self._message(incoming, session)
-            case "INFO":
-                await self._info(incoming, session)
+            case "MESSAGE" | "INFO":
+                pass  # in turn with what else is said
             case "BYE":
                 await self._conversations.drop(session, "client")
                 incoming.reply(200)
@@ -159,20 +171,17 @@ class SessionRequests:
                 incoming.reply(200, None, (("Allow", _ALLOW),))
             case _:
                 incoming.reply(405, None, (("Allow", _ALLOW),))
+        return session
 
-    async def _message(self, incoming: Incoming, session: Session) -> None:
+    async def _message(self, incoming: Incoming, session: Session, answer_at: float) -> None:
         request = incoming.request
         content = for_phone(Content(request.get("Content-Type") or "", request.body))
         traceparent = _traceparent(incoming)
-        now = self._clock.wall()
         message = new_message(
-            session.owner, session.peer, content, now, sender_name=incoming.user_name or session.owner_name,
+            session.owner, session.peer, content, self._clock.wall(), sender_name=incoming.user_name or session.owner_name,
             traceparent=traceparent,
         )  # fmt: skip
-        self._typing.said(session.id)
-        blocked = await self._access.blocked(session.peer, session.owner)
-        devices = [] if blocked else await self._registrations.devices(session.peer, traceparent)
-        result = await self._delivery.deliver(message, devices, traceparent, phones_first=True)
+        result, blocked = await self._say(message, session, answer_at)
         _SPOKEN.labels("blocked" if blocked else result.outcome.value).inc()
         incoming.reply(200 if result.outcome is Outcome.DELIVERED else result.status)
         if result.outcome is Outcome.DELIVERED:
@@ -184,6 +193,25 @@ class SessionRequests:
         if not blocked:
             await self._undelivered.tell(message, reason, result.status, traceparent)
 
+    async def _say(self, message: Message, session: Session, answer_at: float) -> tuple[Result, bool]:
+        """Delivers what is said, in its turn; who does not answer in time is not there. Also whether it is blocked."""
+        blocked, sending = False, None
+        limit = asyncio.timeout_at(answer_at)
+        try:
+            async with limit, self._speaking.of(session.owner, session.id):
+                self._typing.said(session.id)
+                blocked = await self._access.blocked(session.peer, session.owner)
+                devices = [] if blocked else await self._registrations.devices(session.peer, message.traceparent)
+                deliver = self._delivery.deliver(message, devices, message.traceparent, phones_first=True)
+                sending = asyncio.ensure_future(deliver)
+                return await asyncio.shield(sending), blocked
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        if sending is not None:  # a client that is invited for it is cancelled there
+            self._spawn("late message", _finish(sending))
+        return Result(Outcome.UNREACHABLE, 480), blocked
+
     async def _info(self, incoming: Incoming, session: Session) -> None:
         request = incoming.request
         kind = (request.get("Content-Type") or "").partition(";")[0].strip().lower()
@@ -194,12 +222,15 @@ class SessionRequests:
             raise MessagingError(415, "Unsupported Media Type", ("Accept", ACTIVITY_TYPE))
         typing = parse_activity(request.body)
         incoming.reply(200)
+        async with self._speaking.of(session.owner, session.id):
+            await self._tell_typing(session, typing, _traceparent(incoming))
+
+    async def _tell_typing(self, session: Session, typing: bool, traceparent: str) -> None:
         refresh = self._typing.tell(session.id, typing=typing, now=self._clock.monotonic())
         if refresh is None or await self._access.blocked(session.peer, session.owner):
             return
         status = IsComposing("active" if typing else "idle", content_type="text/plain", refresh=refresh if typing else None)
         content = Content(COMPOSING_TYPE, build_iscomposing(status))
-        traceparent = _traceparent(incoming)
         message = new_message(session.owner, session.peer, content, self._clock.wall(), traceparent=traceparent)
         devices = await self._registrations.devices(session.peer, traceparent)
         # It is sent before what is said next, which does not wait for its answer.
@@ -207,6 +238,11 @@ class SessionRequests:
 
     async def _show_typing(self, message: Message, phones: list[Device]) -> None:
         await self._delivery.deliver(message, phones, message.traceparent)
+
+
+async def _finish(sending: asyncio.Future[Result]) -> None:
+    """Waits for a delivery whose sender was answered."""
+    await sending
 
 
 def session_id_of(uri: Uri) -> str:
