@@ -13,7 +13,7 @@ from typing import Final
 from grpc import StatusCode
 
 from parley.platform.clock import Clock
-from parley.platform.events.api import Event
+from parley.platform.events.api import Event, Subscription
 from parley.platform.rpc.batch import BatchClient
 from parley.platform.rpc.errors import RpcError
 from parley.platform.telemetry.counters import FastCounter
@@ -94,3 +94,14 @@ class CredentialCache:
         domain = changed.address.partition("@")[2]
         for login in changed.login_names:  # those that were unknown until now
             self._known.pop((login, domain, b""), None)
+
+    def forget_all(self) -> None:
+        """Forgets all, and what is being asked."""
+        self._generation += 1
+        self._known.clear()
+        self._logins.clear()
+
+    async def forget_once(self, subscription: Subscription) -> None:
+        """Forgets what was learnt before a subscription heard of changes: nobody told of those."""
+        await subscription.ready()
+        self.forget_all()

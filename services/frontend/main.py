@@ -223,7 +223,8 @@ class FrontendService:
         context.tasks.spawn("frontend lease", self._lease.run())
         context.tasks.spawn("frontend facts", self._facts.run())
         context.tasks.spawn("frontend sweep", self._sweep())
-        context.events.subscribe("parley.users", UserChanged, self._on_user_changed)
+        changes = context.events.subscribe("parley.users", UserChanged, self._on_user_changed)
+        context.tasks.once("frontend users", self._cache.forget_once(changes))
 
     async def _meet_backends(self) -> None:
         """Waits a while for the registrar and the address book: without them clients are sent away with 503."""
