@@ -82,7 +82,8 @@ class MessagingService(ShortWorkService):
         context.tasks.spawn("messaging sweeper", self._sweeper.run())
         events = context.events
         events.subscribe("parley.registrations", RegistrationChanged, self._backlog.on_registration_changed, group=_GROUP)
-        events.subscribe("parley.users", UserChanged, self._users.on_user_changed)
+        changes = events.subscribe("parley.users", UserChanged, self._users.on_user_changed)
+        context.tasks.once("messaging users", self._users.forget_once(changes))
         events.subscribe("parley.users", UserChanged, self._backlog.on_user_changed, group=_GROUP)
         self.ready = True
 
