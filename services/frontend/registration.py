@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable
 from email.utils import formatdate
-from typing import Final, Protocol
+from typing import Final
 
 from grpc import StatusCode
 
@@ -32,15 +32,9 @@ from services.frontend.communicator import SUPPORTED as COMMUNICATOR_TAGS
 from services.frontend.flows import Flow
 from services.frontend.proxying.tracing import traceparent_of
 from services.frontend.proxying.wiring import Addresses, Refusal
+from services.frontend.removal import BindingRemoval, UpdateClient
 
 logger = logging.getLogger(__name__)
-
-
-class UpdateClient(Protocol):
-    """The registrar's Update; see `parley.platform.rpc.batch.BatchClient`."""
-
-    def submit(self, item: pb.BindingUpdate, *, timeout: float) -> asyncio.Future[pb.BindingUpdateResult]:
-        """The result of one item, later."""
 
 
 _SUPPORTED: Final = frozenset({"path", "outbound", "gruu"}) | COMMUNICATOR_TAGS
@@ -70,6 +64,7 @@ class Registration:
         self._domains = domains
         self._authenticator = authenticator
         self._registrar = registrar
+        self._removal = BindingRemoval(registrar, timeout_s=timeout_s)
         self._addresses = addresses
         self._edge_uid = edge_uid
         self._clock = clock
@@ -277,10 +272,7 @@ class Registration:
 
     def _remove_flow(self, flow: Flow) -> None:
         for address in flow.aors:
-            item = pb.BindingUpdate(aor=address, flow_closed=True)
-            item.common.flow.edge_uid = self._edge_uid
-            item.common.flow.connection_id = flow.connection_id
-            self._registrar.submit(item, timeout=self._timeout_s).add_done_callback(_ignore)
+            self._removal.begin(address, self._edge_uid, flow.connection_id)
         flow.aors.clear()
 
 
@@ -395,9 +387,3 @@ def _q_milli(text: str) -> int:
     if not 0 <= value <= 1:
         raise SipParseError(400, "Bad q")
     return round(value * 1000)
-
-
-def _ignore(future: asyncio.Future[pb.BindingUpdateResult]) -> None:
-    """A binding that could not be removed ends by itself."""
-    if not future.cancelled() and future.exception() is not None:
-        logger.info("the bindings of a closed connection could not be removed: %s", future.exception())
