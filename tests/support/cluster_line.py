@@ -15,7 +15,9 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
+from typing import cast
 
 from parley.sip.framing import KeepAlive, StreamFramer
 from parley.sip.message import Request, Response, parse_message
@@ -31,6 +33,9 @@ _SERVER_S = 8.0
 _CONNECT_S = 4.0
 _AWAY = frozenset({430, 503, 504})
 _numbers = itertools.count(1)
+
+Back = Callable[[bytes], None]
+"""Sends an answer on the flow of its request (RFC 3261 section 18.2.2)."""
 
 
 class PhoneError(Exception):
@@ -73,10 +78,10 @@ class Line(SipClient):
 
     # What comes.
 
-    def take(self, message: Request | Response) -> None:
-        """A message came."""
+    def take(self, message: Request | Response, back: Back) -> None:
+        """A message came; ``back`` sends to where it came from."""
         if isinstance(message, Request):
-            self.serve(message)
+            self.serve(message, back)
             return
         waiting = self._waiting.get(_key_of(message))
         if waiting is not None:
@@ -87,8 +92,8 @@ class Line(SipClient):
     def repeated(self, answer: Response) -> None:
         """An answer came that nobody waits for any more."""
 
-    def serve(self, request: Request) -> None:
-        """A request came."""
+    def serve(self, request: Request, back: Back) -> None:
+        """A request came, to be answered by ``back``."""
         raise NotImplementedError
 
     def connection_ended(self, closed: asyncio.Event) -> None:
@@ -244,13 +249,14 @@ class Line(SipClient):
         patience = _SERVER_S if request.method == "REGISTER" and len(self.edges) > 1 else TRANSACTION_S
         give_up = min(deadline, time.monotonic() + patience)
         resend_after = T1 if self.transport == "udp" else TRANSACTION_S
-        data = bytes(request)
+        data, sent_to = bytes(request), [self.edges[self.at]]
         try:
             self.send(data)
             while (left := give_up - time.monotonic()) > 0:
                 try:
                     answer = await asyncio.wait_for(queue.get(), min(left, resend_after))
                 except TimeoutError:
+                    sent_to.append(self.edges[self.at])
                     self.send(data)
                     resend_after = resend_after * 2 if request.method == "INVITE" else min(resend_after * 2, 4.0)
                     continue
@@ -264,8 +270,11 @@ class Line(SipClient):
                     resend_after = TRANSACTION_S
         finally:
             del self._waiting[key]
-        server = self.edges[self.at][0]
-        raise PhoneError(f"{request.method}: no answer from {server} over {self.transport}, Call-ID {request.call_id}")
+        servers = ", ".join(dict.fromkeys(f"{host}:{port}" for host, port in sent_to))
+        raise PhoneError(
+            f"{request.method}: no answer from {servers} over {self.transport}, sent {len(sent_to)} times, "
+            f"Call-ID {request.call_id}"
+        )
 
 
 def is_call(request: Request) -> bool:
@@ -298,10 +307,18 @@ def _any_certificate(transport: str) -> ssl.SSLContext | None:
 class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, line: Line, closed: asyncio.Event) -> None:
         self._line, self._closed = line, closed
+        self._transport: asyncio.DatagramTransport | None = None
 
-    def datagram_received(self, data: bytes, addr: object) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)  # those of Python 3.11 do not say that they are
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if data.strip() and addr in self._line.edges:
-            self._line.take(parse_message(data))
+            self._line.take(parse_message(data), partial(self._answer, addr))
+
+    def _answer(self, addr: tuple[str, int], data: bytes) -> None:
+        if self._transport is not None and not self._closed.is_set():
+            self._transport.sendto(data, addr)
 
     def error_received(self, exc: Exception) -> None:
         self._line.ledger.note("unreachable by ICMP")
@@ -314,11 +331,23 @@ class _Stream(asyncio.Protocol):
     def __init__(self, line: Line, closed: asyncio.Event) -> None:
         self._line, self._closed = line, closed
         self._framer = StreamFramer()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         for item in self._framer.feed(data):
             if not isinstance(item, KeepAlive):
-                self._line.take(parse_message(item))
+                self._line.take(parse_message(item), self._answer)
+
+    def _answer(self, data: bytes) -> None:
+        """On this connection, or by the one in use once it has ended."""
+        if self._transport is not None and not self._closed.is_set():
+            self._transport.write(data)
+        else:
+            self._line.send(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._line.connection_ended(self._closed)

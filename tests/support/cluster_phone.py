@@ -18,7 +18,7 @@ from typing import Any
 
 from parley.sip.message import Request, Response, make_response
 from tests.support.cluster_ledger import Ledger
-from tests.support.cluster_line import T1, TRANSACTION_S, Exchange, Line, PhoneError
+from tests.support.cluster_line import T1, TRANSACTION_S, Back, Exchange, Line, PhoneError
 from tests.support.sip_client import DOMAIN
 
 _MOST_ANSWERS = 512
@@ -179,18 +179,18 @@ class Phone(Line):
 
     # What others do.
 
-    def serve(self, request: Request) -> None:
+    def serve(self, request: Request, back: Back) -> None:
         """Answers a request; a repeated one as before."""
         if request.method == "ACK":
             self._unacknowledged.discard(request.call_id)
             return
         key = (request.via.params.get("branch") or "", request.method)
         if key in self._answers:
-            self.send(self._answers[key])
+            back(self._answers[key])
         elif request.method == "INVITE":
-            self._spawn(self._take_call(request, key))
+            self._spawn(self._take_call(request, key, back))
         else:
-            self._respond(request, self._status_of(request), key)
+            self._respond(request, self._status_of(request), key, back)
 
     def _status_of(self, request: Request) -> int:
         if request.method == "MESSAGE":
@@ -203,30 +203,30 @@ class Phone(Line):
             return 200 if known else 481
         return 200
 
-    async def _take_call(self, invite: Request, key: tuple[str, str]) -> None:
+    async def _take_call(self, invite: Request, key: tuple[str, str], back: Back) -> None:
         """Rings, answers, and repeats the answer until the ACK comes (RFC 3261 section 13.3.1.4)."""
         if invite.call_id not in self.calls:
-            self._respond(invite, 180, None)
+            self._respond(invite, 180, None, back)
         self.calls.add(invite.call_id)
         self._unacknowledged.add(invite.call_id)
-        data = self._respond(invite, 200, key)
+        data = self._respond(invite, 200, key, back)
         interval, deadline = T1, time.monotonic() + TRANSACTION_S
         while time.monotonic() < deadline:
             await asyncio.sleep(interval)
             if invite.call_id not in self._unacknowledged:
                 return
-            self.send(data)
+            back(data)
             interval = min(interval * 2, 4.0)
         self.ledger.failed("ack", self.user, "a call that was taken was never acknowledged", TRANSACTION_S)
 
-    def _respond(self, request: Request, status: int, key: tuple[str, str] | None) -> bytes:
+    def _respond(self, request: Request, status: int, key: tuple[str, str] | None, back: Back) -> bytes:
         headers = [("Contact", f"<{self.contact}>")] if request.method == "INVITE" else []
         data = bytes(make_response(request, status, to_tag=f"p{self.number}", headers=headers, record_route=True))
         if key is not None:
             self._answers[key] = data
             while len(self._answers) > _MOST_ANSWERS:
                 self._answers.popitem(last=False)
-        self.send(data)
+        back(data)
         return data
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
