@@ -4,7 +4,7 @@ What changes meanwhile is gathered, and the document is made when it is sent: af
 notifications on their way at a time, from whichever processes, the one with the higher number tells the later state.
 A client whose connection is gone is looked for among its registrations; a subscription nobody answers for is ended.
 While a front end, the registrar or the store is away a notification waits: either it is back soon, or the front end's lease
-ends, and its connections are gone.
+ends, and its connections are gone; so it does while a client is registered with a connection that is gone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable
 from typing import Final
 
+from grpc import StatusCode
 from prometheus_client import Counter as Count
 from prometheus_client import Histogram
 
@@ -256,8 +257,8 @@ class Notifier:
                     return "failed"
                 return "refused" if answer.status in _ENDING else "sent"
             except FlowGone:
-                if again:
-                    break
+                if again:  # it moves; where it is now is asked anew at the next try
+                    raise RpcError(StatusCode.UNAVAILABLE, "the client is between two connections") from None
                 flow = await self._finder.find(
                     subscription.watcher, subscription.endpoint, subscription.remote_target, subscription.flow
                 )

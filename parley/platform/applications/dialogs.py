@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from secrets import token_hex
+from typing import Final, TypeVar
+
+from grpc import StatusCode
 
 from parley.platform.applications.edges import TIMEOUT_S, EdgeSender, FlowGone
 from parley.platform.applications.host import Incoming
 from parley.platform.applications.registrations import Registrations
+from parley.platform.rpc.errors import RpcError
 from parley.proto.sip.v1.dialog_pb2 import Dialog
 from parley.sip.message import Request, Response
+
+_MOST_MOVES: Final = 2
+"""How often a client is looked for to send one request."""
+
+T = TypeVar("T")
 
 
 def dialog_of(incoming: Incoming, local_target: str) -> Dialog:
@@ -55,27 +64,35 @@ class DialogSender:
     async def request(
         self, dialog: Dialog, request: Request, *, traceparent: str = "", timeout_s: float = TIMEOUT_S
     ) -> Response:
-        """The final response of the client. Raises FlowGone when it is not connected anywhere, RpcError.
+        """The final response of the client. Raises FlowGone when it is not registered any more, RpcError.
 
         ``dialog.flow`` is where the client was found.
         """
-        try:
+
+        async def send() -> Response:
             return await self._sender.request(request, dialog.flow, traceparent=traceparent, timeout_s=timeout_s)
-        except FlowGone:
-            await self._find(dialog)
-            return await self._sender.request(request, dialog.flow, traceparent=traceparent, timeout_s=timeout_s)
+
+        return await self._following(dialog, send)
 
     async def send(self, dialog: Dialog, request: Request, *, traceparent: str = "") -> None:
         """Sends what has no answer (BENOTIFY). Raises FlowGone, RpcError."""
-        try:
+
+        async def send() -> None:
             await self._sender.send(request, dialog.flow, traceparent=traceparent)
-        except FlowGone:
-            await self._find(dialog)
-            await self._sender.send(request, dialog.flow, traceparent=traceparent)
+
+        await self._following(dialog, send)
 
     async def stop(self) -> None:
         """Closes all streams."""
         await self._sender.stop()
+
+    async def _following(self, dialog: Dialog, send: Callable[[], Awaitable[T]]) -> T:
+        for _ in range(_MOST_MOVES):
+            try:
+                return await send()
+            except FlowGone:
+                await self._find(dialog)
+        raise RpcError(StatusCode.UNAVAILABLE, "the client is between two connections")
 
     async def _find(self, dialog: Dialog) -> None:
         flow = await self._finder.find(dialog.aor, dialog.endpoint, dialog.remote_target, dialog.flow)

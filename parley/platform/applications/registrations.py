@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from grpc import StatusCode
+
 from parley.platform.rpc.batch import BatchClient
 from parley.platform.rpc.errors import RpcError
 from parley.platform.rpc.host import RpcHost
@@ -37,12 +39,17 @@ class Registrations:
         return list(result.bindings)
 
     async def find(self, aor: str, endpoint: str, contact: str, gone: Flow) -> Flow | None:
-        """The flow of a client's present binding other than the one that is gone; None when it has none. Raises RpcError.
+        """The flow of a client's present binding other than the one that is gone; None when the client has no binding.
 
-        ``endpoint``: its epid; "" for a standard phone, which is known by its ``contact``.
+        ``endpoint``: its epid; "" for a standard phone, which is known by its ``contact``. Raises RpcError, UNAVAILABLE when
+        the only binding is still the one of the flow that is gone: the client may be back before that is taken away.
         """
-        for binding in await self.bindings(aor):
-            same = binding.epid == endpoint if endpoint else binding.contact == contact
-            if same and binding.flow != gone:
-                return binding.flow
-        return None
+        flows = [
+            one.flow
+            for one in await self.bindings(aor)
+            if (one.epid == endpoint if endpoint else one.contact == contact)
+        ]  # fmt: skip
+        found = next((flow for flow in flows if flow != gone), None)
+        if found is None and flows:
+            raise RpcError(StatusCode.UNAVAILABLE, "the client is between two connections")
+        return found

@@ -106,8 +106,12 @@ class Finder(Registrations):
 
     def __init__(self) -> None:
         self.flow: Flow | None = None
+        self.between = 0
 
     async def find(self, *args: object, **kwargs: object) -> Flow | None:
+        if self.between:
+            self.between -= 1
+            raise RpcError(StatusCode.UNAVAILABLE, "the client is between two connections")
         return self.flow
 
 
@@ -267,6 +271,21 @@ async def test_a_client_is_followed_to_its_new_connection_or_given_up(rig: Rig) 
     rig.tell()
     await rig.settle()
     assert rig.repository.ended == ["timeout", "forgotten"]
+
+
+async def test_a_client_between_two_connections_keeps_its_subscription(rig: Rig) -> None:
+    rig.edge.gone, rig.finder.between = 3, 2
+    rig.finder.flow = Flow(edge_uid="e", connection_id=2)
+    rig.tell()
+    assert await rig.settle() == [f"2 0 {BOB}"]
+    assert (rig.repository.moved, rig.repository.ended) == ([rig.finder.flow], [])
+
+
+async def test_a_client_whose_next_connection_is_gone_too_is_told_later(rig: Rig) -> None:
+    rig.edge.gone, rig.finder.flow = 2, Flow(edge_uid="e", connection_id=2)
+    rig.tell()
+    assert await rig.settle() == [f"1 0 {BOB}"]
+    assert rig.repository.ended == []
 
 
 async def test_the_end_has_the_next_number_and_is_told_once(rig: Rig) -> None:
