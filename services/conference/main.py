@@ -57,7 +57,7 @@ class ConferenceService(ShortWorkService):
             config,
             Factory(config, repository, endings),
             Focus(config, repository, self._sender, Commands(repository, endings), endings, tasks),
-            Subscriptions(config, repository, self._notifier, tasks),
+            Subscriptions(config, repository, self._notifier),
         )
         context.applications.add(self.name, application, context.tracer)
         context.rpc.add_service(add_FocusServicer_to_server, FocusSurface(repository), "parley.conference.v1.Focus")

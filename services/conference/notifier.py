@@ -1,7 +1,8 @@
 """NOTIFY and BENOTIFY of the event package ``conference``: at most one an interval for each subscription, the newest state.
 
 What changes meanwhile is gathered; who it is about is told without delay. Versions of documents are the numbers of the
-notifications, so each subscriber sees them rise by one (RFC 4575 section 4.4).
+notifications, so each subscriber sees them rise by one (RFC 4575 section 4.4). A second try has a later number, so it tells
+everything.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 
-from parley.conference.documents import INFO_TYPE, partial_document
+from parley.conference.documents import INFO_TYPE, full_document, partial_document
 from parley.conference.uris import ConferenceName
 from parley.platform.applications.dialogs import DialogSender, request_in
 from parley.platform.applications.edges import FlowGone
@@ -49,12 +50,19 @@ class Pending:
     users: set[str] = field(default_factory=set)
     description: bool = False
     view: bool = False
+    full: bool = False
+    """Everything is to be told, whatever changed."""
     since_ms: int = 0
     traceparents: list[str] = field(default_factory=list)
     urgent: asyncio.Event = field(default_factory=asyncio.Event)
     """It is about the subscriber, who is told at once: its client shows nothing until it knows that it is in."""
     tries: int = 0
     """How often it could not be told, as something was away."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to tell."""
+        return not (self.users or self.description or self.view or self.full)
 
     def add(self, changed: ConferenceChanged, traceparent: str) -> None:
         """One change more."""
@@ -70,6 +78,7 @@ class Pending:
         self.users |= untold.users
         self.description |= untold.description
         self.view |= untold.view
+        self.full |= untold.full
         self.since_ms = untold.since_ms or self.since_ms
         self.traceparents = [*untold.traceparents, *self.traceparents][:_MAX_LINKS]
         self.tries = untold.tries + 1
@@ -90,6 +99,8 @@ class Notifier:
         self._interval_s = interval_s
         self._again_s = again_s
         self._pending: dict[tuple[str, str], Pending] = {}
+        self._telling: dict[tuple[str, str], asyncio.Task[None]] = {}
+        """Who tells each subscription."""
 
     async def on_conference_changed(self, event: Event) -> None:
         """Handler of the topic ``parley.conferences``. Raises StoreError: the event comes again."""
@@ -100,11 +111,26 @@ class Notifier:
             key = (name.key, watcher.id)
             pending = self._pending.get(key)
             if pending is None:
-                pending = self._pending[key] = Pending()
-                self._tasks.once("conference notify", self._flush(name, watcher.id))
+                pending = self._start(name, watcher.id, Pending())
             pending.add(changed, event.traceparent)
             if watcher.dialog.aor in changed.users:
                 pending.urgent.set()
+
+    def begin(self, name: ConferenceName, watcher_id: str, traceparent: str = "") -> None:
+        """Everything, at once: the client shows nothing before.
+
+        A notification that is under way is not waited for: it may be for a connection that the client has left.
+        """
+        before = self._telling.get((name.key, watcher_id))
+        if before is not None:
+            before.cancel()
+        self._start(name, watcher_id, Pending(full=True, traceparents=[traceparent] if traceparent else []))
+
+    def _start(self, name: ConferenceName, watcher_id: str, pending: Pending) -> Pending:
+        key = (name.key, watcher_id)
+        self._pending[key] = pending
+        self._telling[key] = self._tasks.once("conference notify", self._flush(name, watcher_id))
+        return pending
 
     async def _flush(self, name: ConferenceName, watcher_id: str) -> None:
         """Tells what is pending, until nothing is."""
@@ -112,7 +138,7 @@ class Notifier:
         try:
             while True:
                 pending = self._pending[key]
-                if not (pending.users or pending.description or pending.view):
+                if pending.is_empty:
                     return
                 self._pending[key] = Pending()
                 if await self._tell(name, watcher_id, pending) or pending.tries >= _MOST_TRIES:
@@ -121,7 +147,8 @@ class Notifier:
                     self._pending[key].take_back(pending)
                     await asyncio.sleep(self._again_s)
         finally:
-            del self._pending[key]
+            if self._telling.get(key) is asyncio.current_task():  # else it is told anew by another
+                del self._telling[key], self._pending[key]
 
     async def _tell(self, name: ConferenceName, watcher_id: str, pending: Pending) -> bool:
         """False when something of ours is away, so that it has to be told again."""
@@ -131,24 +158,25 @@ class Notifier:
             if conference is None or watcher is None:
                 return True
             number = await self._repository.next_number(name, watcher_id)
-            body = partial_document(
-                conference, number, pending.users, description=pending.description, view=pending.view
-            )  # fmt: skip
         except StoreError as error:
             logger.warning("a participant of %s is told later: %s", name.focus, error)
             return False
-        return await self.send(name, watcher, number, body, pending)
+        if pending.full or pending.tries:  # the number of the try before is missing, and so may be what it told
+            body = full_document(conference, number)
+        else:
+            body = partial_document(
+                conference, number, pending.users, description=pending.description, view=pending.view
+            )  # fmt: skip
+        return await self._send(name, watcher, number, body, pending)
 
-    async def send(
-        self, name: ConferenceName, watcher: pb.Watcher, number: int, body: bytes, pending: Pending | None = None
-    ) -> bool:
-        """Sends a document. ``pending``: the changes that it tells of. False when no front end took it."""
+    async def _send(self, name: ConferenceName, watcher: pb.Watcher, number: int, body: bytes, pending: Pending) -> bool:
+        """Sends a document that tells of changes. False when no front end took it."""
         left = max(0, (watcher.expires_at_ms - self._repository.now_ms()) // 1000)
         method = "BENOTIFY" if watcher.best_effort else "NOTIFY"
         span = self._tracer.start(
             "conference.notify", kind="producer", parent="",
             attributes={"sip.method": method, "sip.call_id": watcher.dialog.call_id, "sip.aor": watcher.dialog.aor},
-            links=tuple(pending.traceparents) if pending is not None else (),
+            links=tuple(pending.traceparents),
         )  # fmt: skip
         headers = [("Event", "conference"), ("Subscription-State", f"active;expires={left}"), ("Content-Type", INFO_TYPE)]
         request = request_in(watcher.dialog, method, number, headers, body)
@@ -165,20 +193,14 @@ class Notifier:
         except RpcError as error:
             outcome = "later"
             logger.info("a notification to %s waits: %s", watcher.dialog.aor, error)
-        _NOTIFIED.labels(outcome).inc()
-        span.end("ok" if outcome == "sent" else "error")
+        finally:
+            _NOTIFIED.labels(outcome).inc()
+            span.end("ok" if outcome == "sent" else "error")
         if outcome == "refused":
             await self._forget(name, watcher.id)
-        elif outcome == "sent" and pending is not None and pending.since_ms:
+        elif outcome == "sent" and pending.since_ms:
             _DELAY.observe(max(0, self._repository.now_ms() - pending.since_ms) / 1000)
         return outcome != "later"
-
-    async def begin(self, name: ConferenceName, watcher: pb.Watcher, number: int, body: bytes) -> None:
-        """The first notification of a subscription: until a front end takes it, as the client shows nothing before."""
-        for _ in range(_MOST_TRIES):
-            if await self.send(name, watcher, number, body):
-                return
-            await asyncio.sleep(self._again_s)
 
     async def finish(self, name: ConferenceName, watcher: pb.Watcher) -> None:
         """The last notification of a subscription."""

@@ -15,7 +15,6 @@ from parley.conference.roster import participant
 from parley.conference.uris import ConferenceName
 from parley.platform.applications.dialogs import dialog_of, tag_of
 from parley.platform.applications.host import Incoming
-from parley.platform.lifecycle import Tasks
 from parley.proto.conference.v1 import state_pb2 as pb
 from parley.proto.sip.v1.dialog_pb2 import Dialog
 from parley.sip.message import Request
@@ -31,11 +30,10 @@ _PER_USER: Final = 16
 class Subscriptions:
     """Takes SUBSCRIBE requests."""
 
-    def __init__(self, config: ConferenceConfig, repository: ConferenceRepository, notifier: Notifier, tasks: Tasks) -> None:
+    def __init__(self, config: ConferenceConfig, repository: ConferenceRepository, notifier: Notifier) -> None:
         self._config = config
         self._repository = repository
         self._notifier = notifier
-        self._tasks = tasks
 
     async def handle(self, incoming: Incoming, name: ConferenceName) -> None:
         """Answers a SUBSCRIBE. Raises C3pError, CommandFailed, StoreError."""
@@ -72,13 +70,13 @@ class Subscriptions:
         in_dialog = request.to_tag is not None
         conference, known = await self._keep(name, watcher, known_only=in_dialog and not dialog.endpoint)
         stored = name_of(conference)
-        watcher.dialog.local_target = stored.focus
-        if known and in_dialog:
-            number = await self._repository.next_number(stored, watcher.id)
-        else:
-            number = 1
+        piggyback = "ms-piggyback-first-notify" in option_tags(request, "Supported")
+        number = int(piggyback)  # a NOTIFY of its own takes its number, and its document, when it is sent
+        if not (known and in_dialog):
             await self._repository.begin_numbers(stored, watcher.id, number)
-        self._answer(incoming, stored, watcher, full_document(conference, number), number, expires_s)
+        elif piggyback:
+            number = await self._repository.next_number(stored, watcher.id)
+        self._answer(incoming, stored, watcher, full_document(conference, number) if piggyback else b"", number, expires_s)
 
     async def _keep(self, name: ConferenceName, watcher: pb.Watcher, *, known_only: bool) -> tuple[pb.Conference, bool]:
         """The conference with the subscription, and whether that was there before. ``known_only``: it has to be."""
@@ -86,6 +84,7 @@ class Subscriptions:
         def apply(conference: pb.Conference) -> Outcome[tuple[pb.Conference, bool]]:
             if participant(conference, watcher.dialog.aor) is None:
                 raise CommandFailed(Reason.FORBIDDEN, "only participants may watch")
+            watcher.dialog.local_target = name_of(conference).focus
             before = next((one for one in conference.watchers if one.id == watcher.id), None)
             if before is not None:
                 conference.watchers.remove(before)
@@ -109,14 +108,12 @@ class Subscriptions:
             ("Contact", f"<{name.focus}>;isfocus"), ("Expires", str(expires_s)), ("Event", _PACKAGE),
             ("Subscription-State", f"active;expires={expires_s}"),
         ]  # fmt: skip
-        piggyback = "ms-piggyback-first-notify" in option_tags(incoming.request, "Supported")
-        if piggyback:
+        if document:
             headers += [("ms-piggyback-cseq", str(number)), ("Supported", "ms-benotify, ms-piggyback-first-notify")]
             headers.append(("Content-Type", INFO_TYPE))
-        body = document if piggyback else b""
-        incoming.reply(200, None, headers, body, to_tag=tag_of(watcher.dialog), record_route=True)
-        if not piggyback:
-            self._tasks.once("conference first notify", self._notifier.begin(name, watcher, number, document))
+        incoming.reply(200, None, headers, document, to_tag=tag_of(watcher.dialog), record_route=True)
+        if not document:
+            self._notifier.begin(name, watcher.id, incoming.span.traceparent if incoming.span else "")
 
 
 def _accepts(request: Request) -> bool:
