@@ -30,6 +30,7 @@ from parley.proto.presence.v1 import state_pb2 as pb
 from parley.sip.message import Request
 from services.presence.documents import Documents, Pending
 from services.presence.lists import list_uri
+from services.presence.packages import WATCHERS
 from services.presence.repository import PresenceRepository
 from services.presence.views import EMPTY, Changes, Document
 
@@ -48,10 +49,6 @@ _MAX_LINKS: Final = 32
 _AGAIN_S: Final = 1.0
 _MOST_TRIES: Final = 300
 """By then it is not that something is away: no front end can send it."""
-
-
-class _ToldLater(Exception):
-    """A document could not be made now."""
 
 
 class Notifier:
@@ -87,6 +84,8 @@ class Notifier:
                 known.changes.setdefault(aor, Changes()).add(changes)
             known.traceparents = [*known.traceparents, *pending.traceparents][-_MAX_LINKS:]
             known.full |= pending.full
+            known.tries = max(known.tries, pending.tries)
+            known.since = min((since for since in (known.since, pending.since) if since), default=0.0)
             known.states.clear()
             return
         self._pending[subscription.id] = pending
@@ -116,7 +115,12 @@ class Notifier:
         waiting = self._in_turn[subscription_id]
         try:
             while waiting:
-                if await self._deliver(*waiting[0]):
+                try:
+                    done = await self._deliver(*waiting[0])
+                except Exception:  # what comes after it is no worse
+                    logger.exception("a notification of %s is left out", waiting[0][0].event)
+                    done = True
+                if done:
                     waiting.popleft()
                 else:
                     await asyncio.sleep(self._again_s)
@@ -212,10 +216,9 @@ class Notifier:
             else:
                 outcome = "gone"
                 await self._repository.forget(subscription, {subscription.target, *pending.changes})
-        except _ToldLater as error:
-            logger.warning("a subscriber of %s is told later: %s", subscription.target, error)
         except (RpcError, StoreError) as error:
             pending.tries += 1
+            pending.full |= event == WATCHERS  # a version is missing, and no client takes changes after that
             outcome = "later" if pending.tries < _MOST_TRIES else "failed"
             if self._repeats.is_due(str(error)):
                 logger.info("a notification of %s to %s waits: %s", event, subscription.watcher, error)
@@ -229,11 +232,7 @@ class Notifier:
         return outcome
 
     async def _make(self, subscription: pb.Subscription, pending: Pending, number: int) -> Document:
-        try:
-            made = await self._documents.make(subscription, pending, number - 1)
-        except (StoreError, RpcError) as error:
-            self.tell(subscription, pending)
-            raise _ToldLater(str(error)) from None
+        made = await self._documents.make(subscription, pending, number - 1)
         if made.rest:
             self.tell(subscription, Pending(made.rest, pending.since, pending.traceparents))
         return made.document

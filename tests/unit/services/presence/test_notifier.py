@@ -20,6 +20,7 @@ from parley.sip.message import Request, Response, make_response
 from services.presence.documents import Documents, Made, Pending
 from services.presence.lists import ROOM
 from services.presence.notifier import Notifier
+from services.presence.packages import WATCHERS
 from services.presence.repository import PresenceRepository
 from services.presence.views import Changes, Document
 
@@ -84,12 +85,16 @@ class Edge(EdgeSender):
         self.answers = asyncio.Event()
         self.answers.set()
         self.status = 200
+        self.broken = 0
         self.gone = 0
         self.away = 0
 
     async def request(
         self, request: Request, flow: Flow | None, *, traceparent: str = "", timeout_s: float = 32.0
     ) -> Response:
+        if self.broken:
+            self.broken -= 1
+            raise ValueError("nobody thought of that")
         if self.gone:
             self.gone -= 1
             raise FlowGone
@@ -118,11 +123,11 @@ class Finder(Registrations):
 class Rig:
     """A notifier and what is around it."""
 
-    def __init__(self, interval_s: float = 0.0) -> None:
+    def __init__(self, interval_s: float = 0.0, again_s: float = 0.0) -> None:
         self.repository, self.documents, self.edge, self.finder = Repository(), Maker(), Edge(), Finder()
         self.notifier = Notifier(
             self.repository, self.edge, self.documents, self.finder, FakeClock(), NO_TRACER,
-            interval_s=interval_s, again_s=0.0,
+            interval_s=interval_s, again_s=again_s,
         )  # fmt: skip
         self.subscription = pb.Subscription(
             id="s", watcher="sip:alice@example.test", event="dialog", event_id="7", target=BOB, call_id="c",
@@ -209,6 +214,50 @@ async def test_what_cannot_be_made_now_is_told_later_under_a_later_number(rig: R
     rig.documents.fails = 2
     rig.tell()
     assert await rig.settle() == [f"2 0 {BOB}"]
+    assert [one.tries for one in rig.documents.asked] == [2, 2, 2]  # they are the same
+    assert rig.documents.asked[0] is rig.documents.asked[2]
+
+
+async def test_what_can_never_be_made_is_given_up(rig: Rig) -> None:
+    rig.documents.fails = 1_000
+    rig.tell()
+    for _ in range(100):
+        await rig.settle()
+    assert rig.documents.fails == 700
+
+
+async def test_what_cannot_be_made_now_is_tried_again_after_a_pause() -> None:
+    rig = Rig(again_s=60.0)
+    rig.documents.fails = 2
+    rig.tell()
+    await rig.settle()
+    assert rig.documents.fails == 1
+    await rig.notifier.stop()
+
+
+async def test_tries_and_the_time_of_the_first_change_outlast_what_is_added(rig: Rig) -> None:
+    rig.notifier.tell(rig.subscription, Pending(since=5.0))
+    rig.notifier.tell(rig.subscription, Pending(since=3.0, tries=7))
+    rig.notifier.tell(rig.subscription, Pending(since=4.0, tries=2))
+    rig.notifier.tell(rig.subscription, Pending())
+    await rig.settle()
+    assert [(one.since, one.tries) for one in rig.documents.asked] == [(3.0, 7)]
+
+
+@pytest.mark.parametrize(("event", "told"), [(WATCHERS, "1 0 full"), ("dialog", f"1 0 {BOB}")])
+async def test_after_a_version_that_is_missing_watchers_are_told_in_full(rig: Rig, event: str, told: str) -> None:
+    rig.subscription.event = event
+    rig.edge.away = 1
+    rig.tell()
+    assert await rig.settle() == [told]
+
+
+async def test_a_document_that_breaks_something_holds_up_no_other(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.edge.broken = 1
+    for number in range(3):
+        rig.notifier.send(rig.subscription, Document("text/plain", str(number).encode()))
+    assert await rig.settle() == ["1", "2"]
+    assert "is left out" in caplog.text
 
 
 async def test_what_a_front_end_that_is_away_does_not_take_is_told_when_it_is_back(rig: Rig) -> None:
