@@ -76,4 +76,5 @@ class ConferenceService(ShortWorkService):
     async def stop(self) -> None:
         """Ends what is under way."""
         await super().stop()
+        await self._notifier.stop()
         await self._sender.stop()

@@ -41,6 +41,7 @@ _MAX_LINKS: Final = 32
 _AGAIN_S: Final = 1.0
 _MOST_TRIES: Final = 300
 """By then it is not that something is away: no front end can send it."""
+_STOP_S: Final = 3.0
 
 
 @dataclass(slots=True)
@@ -89,15 +90,19 @@ class Notifier:
 
     def __init__(
         self, repository: ConferenceRepository, sender: DialogSender, tasks: Tasks, tracer: Tracer, *, interval_s: float,
-        again_s: float = _AGAIN_S,
+        again_s: float = _AGAIN_S, stop_s: float = _STOP_S,
     ) -> None:  # fmt: skip
-        """``interval_s``: between two of a subscription; ``again_s``: until one is tried again that could not be sent."""
+        """``interval_s``: between two of a subscription; ``again_s``: until one is tried again that could not be sent.
+
+        ``stop_s``: how long what waits may still take at the end.
+        """
         self._repository = repository
         self._sender = sender
         self._tasks = tasks
         self._tracer = tracer
         self._interval_s = interval_s
         self._again_s = again_s
+        self._stop_s = stop_s
         self._pending: dict[tuple[str, str], Pending] = {}
         self._telling: dict[tuple[str, str], asyncio.Task[None]] = {}
         """Who tells each subscription."""
@@ -125,6 +130,19 @@ class Notifier:
         if before is not None:
             before.cancel()
         self._start(name, watcher_id, Pending(full=True, traceparents=[traceparent] if traceparent else []))
+
+    async def stop(self) -> None:
+        """Tells what waits, without an interval, as its events come no more; ends what is under way after a while."""
+        self._interval_s = 0.0
+        for pending in self._pending.values():
+            pending.urgent.set()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._stop_s
+        while (telling := [task for task in self._telling.values() if not task.done()]) and (left := end - loop.time()) > 0:
+            await asyncio.wait(telling, timeout=left)  # meanwhile others may begin
+        for task in telling:
+            task.cancel()
+        await asyncio.gather(*telling, return_exceptions=True)
 
     def _start(self, name: ConferenceName, watcher_id: str, pending: Pending) -> Pending:
         key = (name.key, watcher_id)

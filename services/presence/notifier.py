@@ -49,6 +49,7 @@ _MAX_LINKS: Final = 32
 _AGAIN_S: Final = 1.0
 _MOST_TRIES: Final = 300
 """By then it is not that something is away: no front end can send it."""
+_STOP_S: Final = 3.0
 
 
 class Notifier:
@@ -56,9 +57,12 @@ class Notifier:
 
     def __init__(
         self, repository: PresenceRepository, sender: EdgeSender, documents: Documents, finder: Registrations, clock: Clock,
-        tracer: Tracer, *, interval_s: float, again_s: float = _AGAIN_S,
+        tracer: Tracer, *, interval_s: float, again_s: float = _AGAIN_S, stop_s: float = _STOP_S,
     ) -> None:  # fmt: skip
-        """``interval_s``: between two of a subscription; ``again_s``: until one is tried again that could not be sent."""
+        """``interval_s``: between two of a subscription; ``again_s``: until one is tried again that could not be sent.
+
+        ``stop_s``: how long what waits may still take at the end.
+        """
         self._repository = repository
         self._sender = sender
         self._documents = documents
@@ -67,6 +71,8 @@ class Notifier:
         self._tracer = tracer
         self._interval_s = interval_s
         self._again_s = again_s
+        self._stop_s = stop_s
+        self._stopping = asyncio.Event()
         self._repeats = Repeats()
         self._pending: dict[str, Pending] = {}
         self._sent_at: dict[str, float] = {}
@@ -149,7 +155,12 @@ class Notifier:
         _NOTIFIED.labels(subscription.event, outcome).inc()
 
     async def stop(self) -> None:
-        """Ends what is under way."""
+        """Tells what waits, without an interval, as its events come no more; ends what is under way after a while."""
+        self._stopping.set()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._stop_s
+        while self._tasks and (left := end - loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)  # some begin others
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -166,12 +177,14 @@ class Notifier:
 
     def _wait(self, subscription: pb.Subscription) -> float:
         """Seconds until a subscriber may be told again."""
+        if self._stopping.is_set():
+            return 0.0
         last = self._sent_at.get(subscription.id, float("-inf"))
         return max(0.0, last + self._interval_s - asyncio.get_running_loop().time())
 
     async def _flush(self, subscription: pb.Subscription, wait: float) -> None:
         if wait:
-            await asyncio.sleep(wait)
+            await _pause(self._stopping, wait)
         if subscription.id in self._under_way:
             return  # the end of that one looks at what is pending
         pending = self._pending.pop(subscription.id, None)
@@ -270,6 +283,14 @@ class Notifier:
             await self._repository.end(subscription)
         except StoreError as error:
             logger.info("a subscription ends later: %s", error)
+
+
+async def _pause(until: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await until.wait()
+    except TimeoutError:
+        pass
 
 
 def _method(subscription: pb.Subscription) -> str:

@@ -80,10 +80,10 @@ class Sender(DialogSender):
 class Rig:
     """A notifier and what is around it."""
 
-    def __init__(self, interval_s: float = 0.0) -> None:
+    def __init__(self, interval_s: float = 0.0, stop_s: float = 0.0) -> None:
         self.repository, self.sender, self.tasks = Repository(), Sender(), Tasks()
         self.notifier = Notifier(
-            self.repository, self.sender, self.tasks, NO_TRACER, interval_s=interval_s, again_s=0.0
+            self.repository, self.sender, self.tasks, NO_TRACER, interval_s=interval_s, again_s=0.0, stop_s=stop_s
         )  # fmt: skip
 
     async def changed(self, user: str) -> None:
@@ -179,3 +179,27 @@ async def test_what_no_front_end_ever_takes_is_given_up(rig: Rig) -> None:
     await rig.changed(CAROL)
     assert (await rig.settle())[0][1] == {CAROL}
     assert 300 <= given_up_after <= 302
+
+
+async def test_what_waits_is_told_before_the_end() -> None:
+    rig = Rig(interval_s=60.0, stop_s=60.0)
+    await rig.changed(ALICE)
+    await rig.settle()
+    await rig.changed(CAROL)
+    rig.sender.answers.clear()
+    stopping = asyncio.ensure_future(rig.notifier.stop())
+    assert await rig.settle() == [(1, {ALICE}), (2, {CAROL})]
+    assert not stopping.done()
+    rig.sender.answers.set()
+    await rig.settle()
+    assert stopping.done()
+    await rig.tasks.stop()
+
+
+async def test_the_end_waits_for_no_answer_that_does_not_come() -> None:
+    rig = Rig(stop_s=0.01)
+    rig.sender.answers.clear()
+    await rig.changed(ALICE)
+    await rig.settle()
+    async with asyncio.timeout(5):
+        await rig.notifier.stop()

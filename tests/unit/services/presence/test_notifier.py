@@ -123,11 +123,11 @@ class Finder(Registrations):
 class Rig:
     """A notifier and what is around it."""
 
-    def __init__(self, interval_s: float = 0.0, again_s: float = 0.0) -> None:
+    def __init__(self, interval_s: float = 0.0, again_s: float = 0.0, stop_s: float = 0.0) -> None:
         self.repository, self.documents, self.edge, self.finder = Repository(), Maker(), Edge(), Finder()
         self.notifier = Notifier(
             self.repository, self.edge, self.documents, self.finder, FakeClock(), NO_TRACER,
-            interval_s=interval_s, again_s=again_s,
+            interval_s=interval_s, again_s=again_s, stop_s=stop_s,
         )  # fmt: skip
         self.subscription = pb.Subscription(
             id="s", watcher="sip:alice@example.test", event="dialog", event_id="7", target=BOB, call_id="c",
@@ -335,6 +335,37 @@ async def test_a_client_whose_next_connection_is_gone_too_is_told_later(rig: Rig
     rig.tell()
     assert await rig.settle() == [f"1 0 {BOB}"]
     assert rig.repository.ended == []
+
+
+async def test_what_waits_is_told_before_the_end() -> None:
+    rig = Rig(interval_s=60.0, stop_s=60.0)
+    rig.tell()
+    await rig.settle()
+    rig.edge.answers.clear()
+    other = pb.Subscription()
+    other.CopyFrom(rig.subscription)
+    other.id = "other"
+    rig.repository.numbers["other"] = 0
+    rig.notifier.tell(other, Pending({BOB: Changes(calls=True)}))
+    await rig.settle()
+    rig.notifier.tell(other, Pending({BOB: Changes({"note"})}))  # behind the one that is not answered
+    rig.tell("sip:carol@example.test")  # within the interval
+    assert len(await rig.settle()) == 2
+    stopping = asyncio.ensure_future(rig.notifier.stop())
+    assert len(await rig.settle()) == 3
+    assert not stopping.done()
+    rig.edge.answers.set()
+    assert len(await rig.settle()) == 4
+    assert stopping.done()
+
+
+async def test_the_end_waits_for_no_answer_that_does_not_come() -> None:
+    rig = Rig(stop_s=0.01)
+    rig.edge.answers.clear()
+    rig.tell()
+    await rig.settle()
+    async with asyncio.timeout(5):
+        await rig.notifier.stop()
 
 
 async def test_the_end_has_the_next_number_and_is_told_once(rig: Rig) -> None:
