@@ -257,26 +257,46 @@ class Notifier:
     async def _send(self, subscription: pb.Subscription, request: Request, traceparent: str) -> str:
         """How it went: "sent", "failed" when there was no answer, "refused" when the client wants no more, "unreachable".
 
-        Who is unreachable is not registered any more.
+        Who is unreachable is not registered any more. Raises RpcError, StoreError when it has to be tried again.
         """
-        for again in (False, True):
-            try:
-                if subscription.best_effort:
-                    await self._sender.send(request, subscription.flow, traceparent=traceparent)
-                    return "sent"
-                answer = await self._sender.request(request, subscription.flow, traceparent=traceparent)
-                if answer.status == 408:
-                    return "failed"
-                return "refused" if answer.status in _ENDING else "sent"
-            except FlowGone:
-                if again:  # it moves; where it is now is asked anew at the next try
-                    raise RpcError(StatusCode.UNAVAILABLE, "the client is between two connections") from None
-                flow = await self._finder.find(
-                    subscription.watcher, subscription.endpoint, subscription.remote_target, subscription.flow
-                )
-                if flow is None or not await self._repository.move(subscription, flow):
-                    break
-        return "unreachable"
+        moved = False
+        while True:
+            outcome = await self._send_once(subscription, request, traceparent)
+            if outcome in ("sent", "refused") or (moved and outcome == "failed"):
+                return outcome
+            if moved:  # it moves on; where it is now is asked anew at the next try
+                raise RpcError(StatusCode.UNAVAILABLE, "the client is between two connections")
+            if not await self._follow(subscription, needed=outcome == "unreachable"):
+                return outcome
+            moved = True
+
+    async def _send_once(self, subscription: pb.Subscription, request: Request, traceparent: str) -> str:
+        try:
+            if subscription.best_effort:
+                await self._sender.send(request, subscription.flow, traceparent=traceparent)
+                return "sent"
+            answer = await self._sender.request(request, subscription.flow, traceparent=traceparent)
+        except FlowGone:
+            return "unreachable"
+        if answer.status == 408:
+            return "failed"
+        return "refused" if answer.status in _ENDING else "sent"
+
+    async def _follow(self, subscription: pb.Subscription, *, needed: bool) -> bool:
+        """Whether the client has another connection, which it is reached by from now on.
+
+        ``needed``: the one before is gone for sure. Else it does not answer, as when it broke and nobody was told; nothing
+        is tried again then for want of the registrar or the store.
+        """
+        try:
+            flow = await self._finder.find(
+                subscription.watcher, subscription.endpoint, subscription.remote_target, subscription.flow
+            )
+            return flow is not None and await self._repository.move(subscription, flow)
+        except (RpcError, StoreError):
+            if needed:
+                raise
+            return False
 
     async def _end(self, subscription: pb.Subscription) -> None:
         try:

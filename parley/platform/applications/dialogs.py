@@ -72,7 +72,10 @@ class DialogSender:
         async def send() -> Response:
             return await self._sender.request(request, dialog.flow, traceparent=traceparent, timeout_s=timeout_s)
 
-        return await self._following(dialog, send)
+        answer = await self._following(dialog, send)
+        if answer.status == 408 and await self._is_elsewhere(dialog):
+            answer = await self._following(dialog, send)
+        return answer
 
     async def send(self, dialog: Dialog, request: Request, *, traceparent: str = "") -> None:
         """Sends what has no answer (BENOTIFY). Raises FlowGone, RpcError."""
@@ -93,6 +96,14 @@ class DialogSender:
             except FlowGone:
                 await self._find(dialog)
         raise RpcError(StatusCode.UNAVAILABLE, "the client is between two connections")
+
+    async def _is_elsewhere(self, dialog: Dialog) -> bool:
+        """Whether a client that does not answer has another connection: the one before may have broken unnoticed."""
+        try:
+            await self._find(dialog)
+        except RpcError:
+            return False
+        return True
 
     async def _find(self, dialog: Dialog) -> None:
         flow = await self._finder.find(dialog.aor, dialog.endpoint, dialog.remote_target, dialog.flow)

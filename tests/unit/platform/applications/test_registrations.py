@@ -95,3 +95,19 @@ async def test_a_client_is_gone_only_when_it_has_no_binding_any_more() -> None:
     with pytest.raises(RpcError) as raised:  # it moves faster than it is followed
         await DialogSender(edge, Bindings(phone(FIRST), phone(SECOND))).send(used, request_in(used, "BENOTIFY", 3))
     assert not isinstance(raised.value, FlowGone)
+
+
+async def test_a_client_that_does_not_answer_is_asked_at_its_other_connection() -> None:
+    edge, used = Edge(), dialog()
+    edge.silent = [FIRST]
+    sender = DialogSender(edge, Bindings(phone(FIRST), phone(SECOND)))
+    assert (await sender.request(used, request_in(used, "NOTIFY", 1))).status == 200
+    assert (used.flow, edge.sent) == (SECOND, [FIRST, SECOND])
+
+
+@pytest.mark.parametrize("bindings", [[], [phone(FIRST)]])
+async def test_a_client_that_does_not_answer_and_is_nowhere_else_is_asked_once(bindings: list[Binding]) -> None:
+    edge, used = Edge(), dialog()
+    edge.silent = [FIRST]
+    assert (await DialogSender(edge, Bindings(*bindings)).request(used, request_in(used, "NOTIFY", 1))).status == 408
+    assert edge.sent == [FIRST]

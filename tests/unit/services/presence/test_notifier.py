@@ -85,6 +85,7 @@ class Edge(EdgeSender):
         self.answers = asyncio.Event()
         self.answers.set()
         self.status = 200
+        self.silent: Flow | None = None
         self.broken = 0
         self.gone = 0
         self.away = 0
@@ -103,7 +104,7 @@ class Edge(EdgeSender):
             raise RpcError(StatusCode.UNAVAILABLE, "the front end is away")
         self.sent.append(request)
         await self.answers.wait()
-        return make_response(request, self.status)
+        return make_response(request, 408 if self.silent is not None and flow == self.silent else self.status)
 
 
 class Finder(Registrations):
@@ -334,6 +335,25 @@ async def test_a_client_whose_next_connection_is_gone_too_is_told_later(rig: Rig
     rig.edge.gone, rig.finder.flow = 2, Flow(edge_uid="e", connection_id=2)
     rig.tell()
     assert await rig.settle() == [f"1 0 {BOB}"]
+    assert rig.repository.ended == []
+
+
+async def test_a_client_that_does_not_answer_is_looked_for_once(rig: Rig) -> None:
+    rig.edge.silent = Flow()
+    rig.finder.flow = Flow(edge_uid="e", connection_id=2)
+    rig.tell()
+    assert await rig.settle() == [f"0 0 {BOB}"] * 2
+    assert rig.repository.moved == [rig.finder.flow]
+    rig.edge.silent = rig.finder.flow
+    rig.finder.flow = None
+    rig.tell()
+    assert len(await rig.settle()) == 3
+    rig.finder.between = 1  # its binding is the one of the connection that does not answer
+    rig.tell()
+    assert len(await rig.settle()) == 4
+    rig.finder.flow = rig.edge.silent
+    rig.tell()
+    assert len(await rig.settle()) == 6
     assert rig.repository.ended == []
 
 
