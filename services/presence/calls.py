@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from parley.platform.applications.edges import EdgeAddresses
 from parley.platform.clock import Clock
 from parley.platform.events.api import Event
+from parley.platform.rpc.channels import Channel
 from parley.platform.rpc.errors import RpcError
 from parley.platform.rpc.host import RpcHost
 from parley.platform.telemetry.tracing import current_span
@@ -28,6 +30,8 @@ _EDGE: Final = "parley.sip.v1.Edge"
 _FRESH_S: Final = 5.0
 _GRACE_S: Final = 10.0
 """How long a front end may hold no lease before its calls are lost: a registrar that starts anew learns of it by then."""
+_UNUSED_S: Final = 600.0
+"""When nobody has asked a front end for that long, what is kept of it is dropped."""
 
 
 class Calls:
@@ -75,6 +79,15 @@ def calls_event(state: pb.Presentity, talked: bool, now_ms: int) -> PresenceChan
     return event
 
 
+@dataclass(slots=True)
+class _Way:
+    """How a front end is asked."""
+
+    channel: Channel
+    stub: Any
+    used_at: float
+
+
 class CallCheck:
     """Whether the front ends still carry the calls that they told of."""
 
@@ -85,6 +98,8 @@ class CallCheck:
         self._timeout_s = timeout_s
         self._carried: dict[str, tuple[float, frozenset[str]]] = {}
         self._missing_since: dict[str, float] = {}
+        self._ways: dict[str, _Way] = {}
+        """By address: the host keeps every channel that it makes."""
 
     async def lost(self, calls: Iterable[pb.Call]) -> set[str]:
         """The Call-IDs of those that no front end carries any more; not of those whose front end cannot be asked."""
@@ -105,11 +120,28 @@ class CallCheck:
             if not address:
                 return frozenset() if now - self._missing_since.setdefault(edge_uid, now) >= _GRACE_S else None
             self._missing_since.pop(edge_uid, None)
-            stub = self._rpc.channel(_EDGE, address).stub(EdgeStub)
-            answer = await stub.ListCalls(ListCallsRequest(), timeout=self._timeout_s)
+            answer = await self._way(address, now).stub.ListCalls(ListCallsRequest(), timeout=self._timeout_s)
         except RpcError as error:
             logger.info("the front end %s cannot be asked for its calls: %s", edge_uid, error)
             return None
         carried = frozenset(call.call_id for call in answer.calls)
         self._carried[edge_uid] = (now, carried)
+        await self._drop_unused(now)
         return carried
+
+    def _way(self, address: str, now: float) -> _Way:
+        way = self._ways.get(address)
+        if way is None:
+            channel = self._rpc.channel(_EDGE, address)
+            way = self._ways[address] = _Way(channel, channel.stub(EdgeStub), now)
+        way.used_at = now
+        return way
+
+    async def _drop_unused(self, now: float) -> None:
+        """Forgets front ends that are not asked any more: each that starts has a name and an address of its own."""
+        before = now - _UNUSED_S
+        self._carried = {uid: known for uid, known in self._carried.items() if known[0] > before}
+        self._missing_since = {uid: since for uid, since in self._missing_since.items() if since > before}
+        unused = [address for address, way in self._ways.items() if way.used_at <= before]
+        for channel in [self._ways.pop(address).channel for address in unused]:
+            await channel.close()

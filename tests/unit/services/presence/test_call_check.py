@@ -9,6 +9,7 @@ from grpc import StatusCode
 
 from parley.platform.applications.edges import EdgeAddresses
 from parley.platform.clock import FakeClock
+from parley.platform.rpc.channels import Channel
 from parley.platform.rpc.errors import RpcError
 from parley.platform.rpc.host import RpcHost
 from parley.proto.presence.v1 import state_pb2 as state
@@ -42,12 +43,33 @@ class Addresses(EdgeAddresses):
         return self.leases.get(edge_uid, "")
 
 
+class Host(RpcHost):
+    """Notes which channels it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Channel] = []
+        self.closed: list[Channel] = []
+
+    def channel(self, service: str, target: str | None = None) -> Channel:
+        channel = super().channel(service, target)
+        close = channel.close
+
+        async def closing() -> None:
+            self.closed.append(channel)
+            await close()
+
+        channel.close = closing  # type: ignore[method-assign]
+        self.made.append(channel)
+        return channel
+
+
 class Rig:
     """The check and what it asks."""
 
     def __init__(self) -> None:
         self.edge, self.addresses, self.clock = Edge(), Addresses(), FakeClock()
-        rpc = RpcHost()
+        rpc = self.rpc = Host()
         rpc.add_service(add_EdgeServicer_to_server, self.edge, "parley.sip.v1.Edge")
         self.check = CallCheck(rpc, self.addresses, self.clock)
 
@@ -91,3 +113,20 @@ async def test_a_front_end_without_a_lease_is_waited_for(rig: Rig) -> None:
     rig.addresses.leases.clear()
     rig.clock.advance(6)
     assert await rig.lost("a") == set()
+
+
+async def test_a_front_end_is_asked_over_one_channel_that_is_closed_when_it_is_not_used_any_more(rig: Rig) -> None:
+    rig.addresses.leases["f"] = "local:f"
+    for _ in range(3):
+        await rig.lost("a")
+        rig.clock.advance(6)
+    assert len(rig.rpc.made) == 1
+    await rig.lost("b", edge="f")
+    for _ in range(6):
+        rig.clock.advance(100)
+        await rig.lost("b", edge="f")
+    assert len(rig.rpc.made) == 2
+    assert rig.rpc.closed == rig.rpc.made[:1]
+    rig.edge.calls = ["a"]
+    assert await rig.lost("a") == set()
+    assert len(rig.rpc.made) == 3
