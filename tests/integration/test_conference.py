@@ -119,7 +119,7 @@ async def test_three_talk_in_one_order_and_see_each_other(come: Come) -> None:
     everybody = {address: {"focus", "chat"} for address in (ALICE, BOB, CAROL)}
     for one in (alice, bob, carol):
         await one.until("the whole roster", lambda one=one: one.roster(first[one.user]) == everybody)
-        notified = [request for request in one.asked if request.method == "BENOTIFY"]
+        notified = one.notified(parse_xml(first[one.user]).get("entity"))
         versions = [parse_xml(request.body).get("version") for request in notified]
         assert versions == [str(number) for number in range(2, len(versions) + 2)]
         assert [request.cseq.number for request in notified] == list(range(2, len(versions) + 2))

@@ -174,20 +174,25 @@ class Attendee(OcsClient):
                 found.append(f"{root.get('code')} {root[0].get('reason') or ''}".strip())
         return found
 
+    def notified(self, focus: str | None) -> list[Request]:
+        """Notifications of a conference, None: of all; those of conferences that we were in before go on meanwhile."""
+        found = [one for one in self.asked if one.method == "BENOTIFY" and one.get("Event") == "conference" and one.body]
+        return [one for one in found if focus is None or parse_xml(one.body).get("entity") == focus]
+
     def roster(self, first: bytes) -> dict[str, set[str]]:
         """Users and the kinds of their endpoints, from the first document and all that came after it."""
         users: dict[str, set[str]] = {}
-        documents = [
-            first,
-            *(one.body for one in self.asked if one.method == "BENOTIFY" and one.get("Event") == "conference"),
-        ]
+        entity = parse_xml(first).get("entity") if first else None
+        documents = [first, *(one.body for one in self.notified(entity))]
         for document in documents:
             found = child(parse_xml(document), "users") if document else None
+            if found is not None and found.get("state") == "full":
+                users.clear()
             for user in found if found is not None else ():
-                entity = str(user.get("entity"))
-                users.pop(entity, None)
+                address = str(user.get("entity"))
+                users.pop(address, None)
                 if user.get("state") != "deleted":
-                    users[entity] = {str(one.get(f"{{{MSCI}}}session-type")) for one in children(user, "endpoint")}
+                    users[address] = {str(one.get(f"{{{MSCI}}}session-type")) for one in children(user, "endpoint")}
         return users
 
     def is_locked(self) -> bool:
