@@ -16,7 +16,10 @@ class MessagingConfig(Section):
     )
     max_sessions: int = Field(default=64, ge=1, le=1_000, description="Sessions of one user with others' phones")
     answer_seconds: float = Field(
-        default=20.0, gt=0, le=30, description="Longest wait for a device before a message is stored; below SIP's Timer F"
+        default=20.0,
+        gt=0,
+        le=25,
+        description="Longest wait for a device before a message is stored; a front end waits for half a minute",
     )
     max_stored: int = Field(default=100, ge=0, le=1_000, description="Messages kept for a user who is not there; 0: none")
     max_stored_bytes: int = Field(default=1_048_576, ge=0, description="Bytes of messages kept for a user who is not there")
