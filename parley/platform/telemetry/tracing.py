@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -34,6 +34,10 @@ _KINDS: Final = {
     "consumer": SpanKind.CONSUMER,
 }
 _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
+
+_CHANNEL_OPTIONS: Final[Any] = (("grpc.keepalive_time_ms", 330_000), ("grpc.keepalive_timeout_ms", 10_000))
+"""A collector whose machine fails says no goodbye: what it does not acknowledge in ten seconds (TCP_USER_TIMEOUT, which
+comes with these) ends the connection. Pings more often than each five minutes are refused by many servers."""
 
 _current: ContextVar[Span | None] = ContextVar("parley_span", default=None)
 
@@ -181,7 +185,9 @@ class Tracing:
         if exporter is None and endpoint:
             from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-            exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https"), timeout=5)
+            exporter = OTLPSpanExporter(
+                endpoint=endpoint, insecure=not endpoint.startswith("https"), timeout=5, channel_options=_CHANNEL_OPTIONS
+            )
         self._exporter = exporter
         if exporter is not None:
             self._processor = BatchSpanProcessor(exporter, schedule_delay_millis=500, max_queue_size=16_384)
