@@ -95,7 +95,7 @@ async def test_a_phone_that_does_not_answer_in_time_is_not_there() -> None:
 
 
 async def test_what_concerns_the_session_alone_does_not_wait_for_a_phone() -> None:
-    site = Site(answer_s=30)
+    site = Site(answer_s=25)
     first, first_replies = site.begin("MESSAGE", 2, b"first")
     second, second_replies = site.begin("MESSAGE", 3, b"second")
     await until(lambda: b"first" in site.answers)
