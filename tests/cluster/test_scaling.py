@@ -49,7 +49,7 @@ async def test_one_three_one(people: People, parley: Installation) -> None:
 
             # Who calls a registrar looks for others when its connection is a minute old, and takes one for its next stream.
             try:
-                await eventually(all_work, timeout=150)
+                await eventually(all_work, timeout=90)
             except AssertionError:
                 raise AssertionError(f"they have nothing to do: {idle}") from None
             await asyncio.gather(*(phone.end() for phone in fresh))

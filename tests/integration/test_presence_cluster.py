@@ -50,11 +50,15 @@ async def answered(client: OcsClient, request: Callable[[], Request]) -> Respons
     return answer
 
 
+def contacts_request(client: OcsClient) -> Request:
+    """A subscription whose answer has the contact list."""
+    headers = [("Event", "vnd-microsoft-roaming-contacts"), ("Supported", "ms-piggyback-first-notify, ms-benotify")]
+    return client.ocs_request("SUBSCRIBE", f"sip:{client.user}@{DOMAIN}", headers=headers)
+
+
 async def contacts_of(client: OcsClient) -> bytes:
     """The contact list, as the answer to a subscription has it."""
-    headers = [("Event", "vnd-microsoft-roaming-contacts"), ("Supported", "ms-piggyback-first-notify, ms-benotify")]
-    uri = f"sip:{client.user}@{DOMAIN}"
-    return (await answered(client, lambda: client.ocs_request("SUBSCRIBE", uri, headers=headers))).body
+    return (await answered(client, partial(contacts_request, client))).body
 
 
 async def test_across_front_ends_and_after_a_presence_process_died(cluster: ParleyCluster) -> None:
@@ -76,6 +80,7 @@ async def test_across_front_ends_and_after_a_presence_process_died(cluster: Parl
 async def test_contacts_and_subscriptions_outlive_every_process_of_presence(cluster: ParleyCluster) -> None:
     alice = await signed_in(cluster, "alice", 0, "aaaaaaaaaaaa")
     bob = await signed_in(cluster, "bob", 1, "bbbbbbbbbbbb")
+    assert (await alice.ask_signed(contacts_request(alice))).status == 200  # at once, as nothing is away
     assert b"carol" not in await contacts_of(alice)
     headers = [("Content-Type", "application/SOAP+xml")]
     change = contact_change(alice, f"sip:carol@{DOMAIN}")

@@ -142,12 +142,7 @@ class Phone(Line):
             return self.in_dialog(method, call.invite, call.answer, cseq=call.cseq, headers=headers)
 
         async with self._booked(f"{method} in a call", call.callee.user):
-            exchange = await self.persist(make)
-            if method == "BYE" and exchange.answer.status == 481 and call.invite.call_id not in call.callee.calls:
-                # An earlier one came through and its answer did not; the call is over (RFC 3261 section 15.1.1).
-                self.ledger.note("BYE of a call that was over")
-                return
-            check(exchange)
+            exchange = check(await self.persist(make))
             if method == "INVITE":
                 self._acknowledge(exchange.request, call.answer)
 
