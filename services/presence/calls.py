@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from parley.platform.applications.edges import EdgeAddresses
 from parley.platform.clock import Clock
@@ -23,6 +23,9 @@ from parley.proto.sip.v1.edge_pb2_grpc import EdgeStub
 from services.presence.changes import presence_event
 from services.presence.repository import PresenceRepository
 from services.presence.users import Users
+
+if TYPE_CHECKING:
+    from parley.proto.sip.v1.edge_pb2_grpc import EdgeAsyncStub
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +87,7 @@ class _Way:
     """How a front end is asked."""
 
     channel: Channel
-    stub: Any
+    stub: EdgeAsyncStub
     used_at: float
 
 

@@ -374,11 +374,9 @@ class ChangedMeanwhile(Sealer):
                 await update(other, None, event)
             await update(user, credentials, event)
 
-        self._repository.update = late  # type: ignore[method-assign]
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self._repository, "update", late)
             return await super()._seal(address, found)
-        finally:
-            self._repository.update = update  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(("changes", "outcome"), [(1, (1, 0)), (9, (0, 1))])

@@ -442,7 +442,9 @@ async def test_pictures(directory: Directory) -> None:
     assert await code_of(directory.surface.GetPhoto(pb.GetPhotoRequest(id=made.id), None)) is StatusCode.NOT_FOUND
 
 
-async def test_a_picture_changes_with_its_entry_or_not_at_all(directory: Directory, valkey: Valkey) -> None:
+async def test_a_picture_changes_with_its_entry_or_not_at_all(
+    directory: Directory, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = await directory.put(ada())
     old, new = (b"\xff\xd8\xff\xe0" + text for text in (b"old", b"new"))
     entry = (await directory.surface.SetPhoto(pb.SetPhotoRequest(id=made.id, picture=old), None)).entry
@@ -462,7 +464,7 @@ async def test_a_picture_changes_with_its_entry_or_not_at_all(directory: Directo
     async def remove() -> None:
         await directory.entries.delete(id)
 
-    directory.entries.put = overtaken  # type: ignore[method-assign]
+    monkeypatch.setattr(directory.entries, "put", overtaken)
     overtake = change
     assert await code_of(directory.surface.SetPhoto(pb.SetPhotoRequest(id=made.id, picture=new), None)) is StatusCode.ABORTED
     got = await directory.surface.GetPhoto(pb.GetPhotoRequest(id=made.id), None)
@@ -472,12 +474,12 @@ async def test_a_picture_changes_with_its_entry_or_not_at_all(directory: Directo
     for picture in (new, old):  # other changes that do not know the picture yet leave it
         known = await directory.entries.get(id)
         assert known is not None
-        directory.entries.put = put  # type: ignore[method-assign]
+        monkeypatch.setattr(directory.entries, "put", put)
         await directory.surface.SetPhoto(pb.SetPhotoRequest(id=made.id, picture=picture), None)
         await put(replace(known, department=f"{known.department}!"))
         got = await directory.surface.GetPhoto(pb.GetPhotoRequest(id=made.id), None)
         assert got.photo == (await directory.get(str(id))).photo
-        directory.entries.put = overtaken  # type: ignore[method-assign]
+        monkeypatch.setattr(directory.entries, "put", overtaken)
     overtake = remove
     assert await code_of(directory.surface.SetPhoto(pb.SetPhotoRequest(id=made.id, picture=new), None)) is StatusCode.ABORTED
     assert not [key for key in all_keys(valkey) if ":photo:" in key]
