@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +38,7 @@ from services.frontend.config import FrontendConfig
 from services.frontend.credentials import CredentialCache
 from services.frontend.directory import BackendDirectory
 from services.frontend.dispatcher import Dispatcher
+from services.frontend.draining import close_connections, waiting_connections
 from services.frontend.dsk import dsk_context, renew
 from services.frontend.flows import Flow, Flows
 from services.frontend.guessing import GuessGuard
@@ -67,7 +67,7 @@ _SWEEP_S = 2.0
 _BACKENDS_S = 15.0
 _BACKENDS_PAUSE_S = 0.2
 _LAST_ANSWERS_S = 0.5
-"""At the end of a drain, before connections are closed: the time for answers and ACKs of what has begun."""
+"""At the end of a drain, before connections are closed: the time for the ACKs of calls that were just taken."""
 _EDGE = "parley.sip.v1.Edge"
 
 
@@ -293,11 +293,8 @@ class FrontendService:
             await asyncio.sleep(0.1)
         self._dispatcher.ending = True
         await asyncio.sleep(min(_LAST_ANSWERS_S, max(0.0, deadline - asyncio.get_running_loop().time()) / 2))
-        left = max(0.1, deadline - asyncio.get_running_loop().time())
-        spread = min(left, len(self._flows) / 2000)
-        for flow in self._flows:
-            asyncio.get_running_loop().call_later(random.uniform(0, spread), flow.close)  # noqa: S311 - no secret
-        await asyncio.sleep(spread)
+        table = self._driver.table
+        await close_connections(self._flows, lambda: waiting_connections(table, self._local), until=deadline)
 
     def cancel_drain(self) -> None:
         """Takes new work again; connections that were closed come back by themselves."""

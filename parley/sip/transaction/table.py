@@ -88,6 +88,10 @@ class TransactionTable:
         """The client transaction a response answers, if it is known."""
         return self._clients.get(client_key(response))
 
+    def unanswered(self) -> list[ServerTransaction]:
+        """The requests that came and have no final response; looks at all there are."""
+        return [transaction for transaction in self._servers.values() if not transaction.answered]
+
     def next_deadline(self) -> float | None:
         """When ``expire`` is wanted next (monotonic seconds), None when nothing is awaited."""
         return self._deadlines.next_deadline()

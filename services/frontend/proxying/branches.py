@@ -7,7 +7,7 @@ top), it failed without one, it is over. `LocalBranches` runs client transaction
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -97,6 +97,10 @@ class LocalBranches:
         """
         for branch in self._unanswered.pop(flow.connection_id, ()):
             branch.fail()
+
+    def unanswered(self) -> Iterable[int]:
+        """Numbers of the connections over which a request was sent to which no response has come."""
+        return self._unanswered.keys()
 
     def _on_answered(self, branch: LocalBranch) -> None:
         waiting = self._unanswered.get(branch.flow.connection_id)

@@ -1,0 +1,58 @@
+"""What clients see of a front end that drains: an answer that is due comes, before the connection is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_cluster import established, registered
+from tests.support.parley_server import ParleyCluster
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.valkey
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("leaving", ["of who asks", "of who is asked"])
+async def test_connection_on_which_a_request_waits_is_closed_once_it_is_answered(
+    tmp_path: Path, leaving: str, transport: str
+) -> None:
+    async with ParleyCluster(tmp_path) as own:
+        alice = await registered(own, "alice", 0, transport)
+        bob = await registered(own, "bob", 1, "tcp")
+        invite, _, answer = await established(alice, bob)
+        number = 0 if leaving == "of who asks" else 1
+        idle = await registered(own, "carol", number, "tcp")
+        alice.send(bytes(alice.in_dialog("BYE", invite, answer)))
+        bye = await bob.expect("BYE")
+
+        own.front_ends[number].signal(signal.SIGTERM)
+        await asyncio.wait_for(idle.closed.wait(), 10)
+        assert not alice.closed.is_set()
+        assert not bob.closed.is_set()
+        assert own.front_ends[number].exit_code is None
+        bob.answer(bye, 200)
+        assert (await alice.response()).status == 200
+
+        async def ended() -> bool:
+            return own.front_ends[number].exit_code == 0
+
+        await eventually(ended, timeout=10, what="the front end ends")
+        if number == 1:
+            await asyncio.wait_for(bob.closed.wait(), 5)
+        elif transport == "tcp":
+            await asyncio.wait_for(alice.closed.wait(), 5)
+
+
+async def test_who_never_answers_does_not_keep_a_front_end_from_ending(tmp_path: Path) -> None:
+    async with ParleyCluster(tmp_path, frontend={"drain_seconds": 2.0}) as own:
+        alice = await registered(own, "alice", 0)
+        bob = await registered(own, "bob", 1, "tcp")
+        invite, _, answer = await established(alice, bob)
+        alice.send(bytes(alice.in_dialog("BYE", invite, answer)))
+        await bob.expect("BYE")
+        own.front_ends[1].signal(signal.SIGTERM)
+        await asyncio.wait_for(bob.closed.wait(), 10)
