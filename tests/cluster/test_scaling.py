@@ -47,7 +47,7 @@ async def test_one_three_one(people: People, parley: Installation) -> None:
                 idle[:] = [name for name in begun if now[name] <= begun[name]]
                 return not idle
 
-            # Who calls a registrar looks for others when its connection is a minute old, and takes one for its next stream.
+            # Who calls a registrar looks for others when its connection is half a minute old; they have their turn after it.
             try:
                 await eventually(all_work, timeout=90)
             except AssertionError:

@@ -30,7 +30,7 @@ EventT = TypeVar("EventT", bound=Any)
 
 _MAX_UNSENT: Final = 20_000
 """Events for a client that reads slowly, before no more items of it are read."""
-ROTATE_S: Final = 30.0
+ROTATE_S: Final = 10.0
 LINGER_S: Final = 10.0
 """How long a stream that is not used any more stays open, for items that nobody waits for an answer to."""
 

@@ -34,7 +34,7 @@ __all__ = ["LIVENESS", "READINESS", "STARTUP", "MutualTls", "Register", "RpcHost
 Register = Callable[[Any, Any], None]
 """The generated ``add_<Service>Servicer_to_server``."""
 
-MAX_AGE_S: Final = 60.0
+MAX_AGE_S: Final = 30.0
 """How old a connection gets, in seconds."""
 _STAMP_S: Final = 10.0
 """How often certificate files are looked at, at most."""
