@@ -132,11 +132,12 @@ class Rendered:
 
 
 def template(
-    program: str, values: Sequence[Path] = (), settings: Sequence[str] = (), *, kubernetes: str = KUBERNETES
-) -> str:
+    program: str, values: Sequence[Path] = (), settings: Sequence[str] = (), *, kubernetes: str = KUBERNETES,
+    options: Sequence[str] = (),
+) -> str:  # fmt: skip
     """What ``helm template`` prints. Raises RenderError with what it says when it refuses."""
     command = [program, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--kube-version", kubernetes]
-    command += [f"--values={path}" for path in values] + [f"--set-json={setting}" for setting in settings]
+    command += [*(f"--values={path}" for path in values), *(f"--set-json={setting}" for setting in settings), *options]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if result.returncode:
         raise RenderError(result.stderr)

@@ -31,6 +31,7 @@ OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.min_reconnect_backoff_ms", 1_000),  # in spite of its name: how long one attempt to connect may take
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+    ("grpc.client_idle_timeout_ms", 120_000),  # else a pod that is gone is connected to every other second, for ever
     ("grpc.enable_retries", 1),  # of calls alone that a server closing a connection did not take; no others are configured
 ]
 """Of clients and servers: both ends must agree on how often keepalive pings may come."""
