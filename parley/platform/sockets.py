@@ -1,4 +1,4 @@
-"""Sockets to listen on: bound, non-blocking, of one address family alone."""
+"""Sockets to listen on: bound, non-blocking, of one address family alone; connections that notice a peer that is gone."""
 
 from __future__ import annotations
 
@@ -44,3 +44,19 @@ def open_tcp(host: str, port: int, *, reuse_port: bool = False) -> socket.socket
         sock.close()
         raise
     return sock
+
+
+def keep_alive(connection: socket.socket, *, idle_s: int, every_s: int, tries: int) -> None:
+    """Has the kernel ask a silent TCP peer, and end the connection when it does not answer (RFC 9293 section 3.8.4).
+
+    A machine that fails says no goodbye: without this a connection at rest looks whole until something is sent on it, and
+    that is lost. It is asked after ``idle_s`` seconds, then every ``every_s``, and given up after ``tries``. Sockets of
+    other families are left as they are.
+    """
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", idle_s), ("TCP_KEEPINTVL", every_s), ("TCP_KEEPCNT", tries)):
+        option = getattr(socket, name, None)  # not every system has all three
+        if option is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -19,6 +19,7 @@ import hiredis
 from prometheus_client import Counter, Gauge
 
 from parley.platform.reasons import reason_of
+from parley.platform.sockets import keep_alive
 from parley.platform.store.errors import StoreError, StoreTimeout, StoreUnavailable, error_of_reply
 
 logger = logging.getLogger(__name__)
@@ -255,6 +256,7 @@ class Link:
             transport, _ = await self._loop.create_unix_connection(lambda: protocol, address.path)
         else:
             transport, _ = await self._loop.create_connection(lambda: protocol, address.host, address.port, ssl=self._tls)
+            keep_alive(transport.get_extra_info("socket"), idle_s=5, every_s=2, tries=3)
         try:
             greeting.append(["PING"])
             for command in greeting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,32 @@ async def test_comes_back_by_itself(server: Server, link: Link) -> None:
     while isinstance(reply := await outcome(link.submit(("GET", "k"))), StoreUnavailable):
         await asyncio.sleep(0.01)
     assert reply == b"OK"
+
+
+async def test_kernel_asks_a_server_at_rest_whether_it_is_still_there() -> None:
+    """Where its machine failed, the next command would be lost; on Linux each connection has its own patience."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            writer.write(b"+PONG\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    link = Link(Address("127.0.0.1", server.sockets[0].getsockname()[1]))
+    try:
+        assert await link.execute("PING") == b"PONG"
+        assert link._transport is not None
+        connection = link._transport.get_extra_info("socket")
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        patience = [
+            connection.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        ]
+        assert patience[0] + patience[1] * patience[2] <= 15, "seconds until it is taken for gone"
+    finally:
+        await link.close()
+        server.close()
+        await server.wait_closed()
 
 
 async def test_silent_server_is_a_timeout_and_late_replies_reach_nobody(server: Server) -> None:
