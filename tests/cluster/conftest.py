@@ -5,13 +5,13 @@ They are left out unless they are asked for by their path; once asked for, nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from secrets import token_hex
 
 import pytest
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, CommandError
 from tests.support.cluster_install import RESTRICTED, SMALL, Installation
 from tests.support.cluster_people import MOST, People, places
 
@@ -22,6 +22,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leaves these tests out of a run of all tests."""
     asked = (Path(config.invocation_params.dir, str(argument).split("::")[0]).resolve() for argument in config.args)
     return None if any(path.is_relative_to(HERE) for path in asked) else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds to a failure what the cluster looked like right after it."""
+    report = yield
+    cluster = getattr(item, "funcargs", {}).get("cluster")
+    if report.failed and isinstance(cluster, Cluster):
+        try:
+            report.sections.append(("the cluster", cluster.state()))
+        except (CommandError, AssertionError) as error:
+            report.sections.append(("the cluster", f"it does not answer: {error}"))
+    return report
 
 
 @pytest.fixture(scope="session")

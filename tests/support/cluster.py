@@ -159,6 +159,29 @@ class Cluster:
                 raise AssertionError(f"did not happen within {timeout:g} s: {what}{problem}")
             time.sleep(pause)
 
+    def state(self) -> str:
+        """What somebody would look at first: pods that are not as they should be, what they said, and warnings."""
+        lines = []
+        for pod in json.loads(self.read("/api/v1/pods"))["items"]:
+            space, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+            containers = pod["status"].get("containerStatuses", [])
+            restarts = sum(each["restartCount"] for each in containers)
+            ready = bool(containers) and all(each["ready"] for each in containers)
+            lines.append(
+                f"{space} {name} on {pod['spec'].get('nodeName')}: {pod['status']['phase']}, "
+                f"{'ready' if ready else 'NOT ready'}, {restarts} restarts, since {pod['status'].get('startTime')}"
+            )
+            if not ready or restarts:
+                for previous in ("--previous",) * bool(restarts) + ("--previous=false",):
+                    with contextlib.suppress(CommandError):
+                        lines.append(self.kubectl("logs", f"--namespace={space}", name, "--tail=15", previous))
+        with contextlib.suppress(CommandError):
+            events = self.kubectl(
+                "get", "events", "--all-namespaces", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"
+            )
+            lines += events.splitlines()[-15:]
+        return "\n".join(lines)
+
     @contextlib.contextmanager
     def namespace(self, prefix: str = "test", **labels: str) -> Iterator[Namespace]:
         """A namespace that nobody else has; gone at the end, with all in it."""
