@@ -23,6 +23,7 @@ from parley.proto.addressbook.v1.addressbook_pb2 import Certificate
 from parley.proto.events.v1.user_pb2 import UserChanged
 from parley.sipae.certificates import CaKey, digest_of, issue, parse_request
 from services.addressbook.config import CertificatesConfig
+from services.addressbook.directory.writing import pack_user_event
 from services.addressbook.repository import OUTBOX, Absent, Conflict, certificates_key, user_key
 
 USERS_CA: Final = "users-ca"
@@ -117,7 +118,7 @@ class CertificateStore:
     async def withdraw(self, address: str, prefix: bytes, event: UserChanged) -> int:
         """Forgets those whose digest begins so; how many. Durable when it returns. Raises Absent, StoreError."""
         count = await self._withdraw.durable(
-            [user_key(address), certificates_key(address), OUTBOX], [prefix, event.SerializeToString()]
+            [user_key(address), certificates_key(address), OUTBOX], [prefix, pack_user_event(event)]
         )
         if count < 0:
             raise Absent

@@ -23,6 +23,7 @@ from services.addressbook.directory.repository import parse_kept
 from services.addressbook.directory.writing import TOPIC as DIRECTORY_TOPIC
 from services.addressbook.directory.writing import (
     USERS_OUTBOX,
+    USERS_TOPIC,
     Absent,
     Conflict,
     EntryChange,
@@ -40,11 +41,11 @@ __all__ = [
     "with_passwords",
 ]  # fmt: skip
 
-TOPIC: Final = "parley.users"
+TOPIC: Final = USERS_TOPIC
 _PREFIX: Final = PREFIX
 OUTBOX: Final = USERS_OUTBOX
-_DIRECTORY: Final = f"{DIRECTORY_TOPIC}\n".encode()
-_decode_entry_event: Final = event_decoder({DIRECTORY_TOPIC: EntryChanged})
+_PACKED: Final = (f"{DIRECTORY_TOPIC}\n".encode(), f"{TOPIC}\n".encode())
+_decode_packed: Final = event_decoder({DIRECTORY_TOPIC: EntryChanged, TOPIC: UserChanged})
 _TRIES: Final = 5
 _LOGINS: Final = _PREFIX + "logins"
 _INDEX: Final = _PREFIX + "index"
@@ -186,7 +187,8 @@ async def with_passwords(users: UserRepository, addresses: Sequence[str]) -> lis
 
 def decode_event(raw: bytes) -> Record:
     """An entry of an outbox."""
-    if raw.startswith(_DIRECTORY):
-        return _decode_entry_event(raw)
+    if raw.startswith(_PACKED):
+        return _decode_packed(raw)
+    # What waited when the first release with traces took over: the event alone.
     message = UserChanged.FromString(raw)
     return Record(TOPIC, message.address, message)

@@ -196,6 +196,7 @@ class FrontendService:
             calls=self._calls, facts=self._facts, tracer=context.tracer, spawn=context.tasks.once,
             applications=self._applications, outside=outside, answer_here=answer_here, timer_c=config.timer_c,
             patience=Patience(flow_s=config.flow_grace_seconds, edge_s=config.edge_grace_seconds),
+            is_draining=lambda: self._dispatcher.draining,
         )  # fmt: skip
         registration = Registration(
             domains=domains, authenticator=self._gate,

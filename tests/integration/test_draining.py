@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_cluster import established, registered
+from tests.integration.test_cluster import established, phone, registered
 from tests.support.parley_server import ParleyCluster
 from tests.support.waiting import eventually
 
@@ -45,6 +45,24 @@ async def test_connection_on_which_a_request_waits_is_closed_once_it_is_answered
             await asyncio.wait_for(bob.closed.wait(), 5)
         elif transport == "tcp":
             await asyncio.wait_for(alice.closed.wait(), 5)
+
+
+async def test_device_that_was_sent_away_by_the_front_end_that_is_asked_is_waited_for_longer(tmp_path: Path) -> None:
+    """It is not gone of itself, so it will be back, wherever its front end stands in its drain."""
+    async with ParleyCluster(tmp_path, frontend={"flow_grace_seconds": 0.3, "drain_seconds": 0.5}) as own:
+        alice = await registered(own, "alice", 0)
+        bob = await registered(own, "bob", 0, "tcp")
+        contact = f"<sip:bob@127.0.0.1:{bob.local[1]};transport=tcp>"
+        assert (await bob.register(contact=contact)).status == 200
+        invite, _, answer = await established(alice, bob)
+        assert (await own.front_ends[0].parley("drain")).returncode == 0
+        await asyncio.wait_for(bob.closed.wait(), 10)
+        alice.send(bytes(alice.in_dialog("INFO", invite, answer)))
+        await asyncio.sleep(1.5)  # several times the grace of a connection
+        again = await phone(own, "bob", 1, "tcp")
+        assert (await again.register(contact=contact)).status == 200
+        again.answer(await again.expect("INFO"), 200)
+        assert (await alice.response()).status == 200
 
 
 async def test_who_never_answers_does_not_keep_a_front_end_from_ending(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import re
 import socket
 import ssl
 import time
@@ -32,6 +33,9 @@ _SERVER_S = 8.0
 """After that long without an answer a phone registers at another server."""
 _CONNECT_S = 4.0
 _AWAY = frozenset({430, 503, 504})
+_MOST_STALE = 3
+"""Challenges in a row that a phone answers, where after the first only its nonce is out of date (RFC 7616 section 3.3)."""
+_STALE = re.compile("stale=true", re.IGNORECASE)
 _numbers = itertools.count(1)
 
 Back = Callable[[bytes], None]
@@ -231,13 +235,18 @@ class Line(SipClient):
             value = self.credentials(challenge, request.method, request.uri_text, nc=count + 1)
             request.add("Authorization" if request.method == "REGISTER" else "Proxy-Authorization", value)
         answer = await self._transact(request, deadline)
-        if answer.status not in (401, 407):
-            return Exchange(request, answer)
-        self._challenges[realm] = (next(value for value in answer.get_all(realm) if "SHA-256" not in value), 1)
-        for name in ("Authorization", "Proxy-Authorization"):
-            request.remove(name)
-        again = self.authorize(request, answer)
-        return Exchange(again, await self._transact(again, deadline))
+        for again in range(_MOST_STALE):
+            if answer.status not in (401, 407):
+                break
+            challenge = next(value for value in answer.get_all(realm) if "SHA-256" not in value)
+            if again and not _STALE.search(challenge):
+                break  # these credentials are wrong
+            self._challenges[realm] = (challenge, 1)
+            for name in ("Authorization", "Proxy-Authorization"):
+                request.remove(name)
+            request = self.authorize(request, answer)
+            answer = await self._transact(request, deadline)
+        return Exchange(request, answer)
 
     async def _transact(self, request: Request, deadline: float) -> Response:
         """A client transaction (RFC 3261 section 17.1). Raises PhoneError without a final answer."""
@@ -334,8 +343,7 @@ class _Stream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # those of uvloop do not say that they are
 
     def data_received(self, data: bytes) -> None:
         for item in self._framer.feed(data):

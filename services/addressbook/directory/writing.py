@@ -20,6 +20,7 @@ from services.addressbook.directory.keys import OUTBOX, PREFIX, lookups_of
 from services.addressbook.users import login_keys
 
 TOPIC: Final = "parley.directory"
+USERS_TOPIC: Final = "parley.users"
 USERS_OUTBOX: Final = PREFIX + "outbox"
 GONE: Final = PREFIX + "gone"
 """Hash: the last versions of users who were removed, by address."""
@@ -159,7 +160,7 @@ def _raise_for(reply: str) -> None:
 def _user(document: _Document, change: UserChange, since: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "address": change.address, "expect": change.expect, "since": str(since),
-        "event": document.keep(change.event.SerializeToString()),
+        "event": document.keep(pack_user_event(change.event)),
         "certificates": change.event.kind in _ENDS_CERTIFICATES,
     }  # fmt: skip
     if change.user is not None:
@@ -184,6 +185,11 @@ def _entry(document: _Document, change: EntryChange) -> dict[str, Any]:
         found["leave"] = before.origin.source
     found["event"] = document.keep(_event(change))
     return found
+
+
+def pack_user_event(event: UserChanged) -> bytes:
+    """An entry of the outbox of users; it goes on with the trace of whoever changes the user."""
+    return pack_event(USERS_TOPIC, event.address, event, current_span().traceparent)
 
 
 def _event(change: EntryChange) -> bytes:

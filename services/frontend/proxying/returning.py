@@ -54,8 +54,10 @@ class ReturningDevices:
 
     def __init__(
         self, edge_uid: str, directory: Directory, peers: PeerEdges,
-        spawn: Callable[[str, Coroutine[Any, Any, None]], object], patience: Patience,
+        spawn: Callable[[str, Coroutine[Any, Any, None]], object], patience: Patience, is_draining: Callable[[], bool],
     ) -> None:  # fmt: skip
+        """``is_draining``: whether this front end sends its own clients away."""
+        self._is_draining = is_draining
         self._edge_uid = edge_uid
         self._directory = directory
         self._peers = peers
@@ -129,8 +131,10 @@ class ReturningDevices:
 
     async def _is_edge_gone(self, target: Target) -> bool:
         flow = target.flow
-        if not isinstance(flow, FlowRef) or flow.edge_uid == self._edge_uid:
+        if not isinstance(flow, FlowRef):
             return False
+        if flow.edge_uid == self._edge_uid:
+            return self._is_draining()
         if not flow.edge_address or self._peers.is_away(flow.edge_address):
             return True
         return not await self._directory.edge_address(flow.edge_uid)

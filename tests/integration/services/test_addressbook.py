@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from grpc import StatusCode
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from parley.platform.clock import FakeClock
 from parley.platform.outbox import OutboxRelay
 from parley.platform.rpc.errors import RpcError
 from parley.platform.store.client import Store
-from parley.platform.telemetry.tracing import NO_TRACER
+from parley.platform.telemetry.tracing import NO_TRACER, Tracing
 from parley.proto.addressbook.v1 import addressbook_pb2 as pb
 from parley.proto.events.v1.user_pb2 import UserChanged
 from services.addressbook.certificates import CertificateStore, Issuer
@@ -104,7 +105,8 @@ class Book:
     async def events(self) -> list[UserChanged]:
         """What waits to be published."""
         raw = await self.store.execute("LRANGE", OUTBOX, 0, -1)
-        return [UserChanged.FromString(entry) for entry in raw]
+        messages: list[Any] = [decode_event(entry).message for entry in raw]
+        return messages
 
 
 @pytest.fixture
@@ -339,6 +341,24 @@ async def test_every_change_is_published_once_it_is_written(book: Book) -> None:
     await relay.relay()
     assert [(topic, key) for topic, key, _, _ in bus.taken] == [(TOPIC, "sip:alice@example.test")] * 2
     assert [message.kind for message in bus.messages] == [UserChanged.KIND_CREATED, UserChanged.KIND_PASSWORD_CHANGED]
+
+
+async def test_an_event_goes_on_with_the_trace_of_whoever_changed_the_user(book: Book) -> None:
+    tracing = Tracing(None, exporter=InMemorySpanExporter())
+    with tracing.tracer("addressbook").start("rpc CreateUser", kind="server", parent="") as span:
+        await book.create("alice")
+    bus = Bus()
+    relay = OutboxRelay("addressbook", book.store, bus, [OUTBOX], decode_event)
+    await relay.look()
+    await relay.relay()
+    assert [traceparent for _, _, _, traceparent in bus.taken] == [span.traceparent]
+    tracing.stop()
+
+
+def test_an_event_that_an_older_release_wrote_is_read() -> None:
+    event = UserChanged(address="sip:alice@example.test", kind=UserChanged.KIND_DELETED, version=7)
+    record = decode_event(event.SerializeToString())
+    assert (record.topic, record.key, record.message, record.traceparent) == (TOPIC, event.address, event, "")
 
 
 async def test_credentials_are_sealed_anew_after_the_master_key_changed(store: Store, clock: FakeClock) -> None:
