@@ -55,6 +55,7 @@ def small(installed: Installation) -> Iterator[Installation]:
     with installed.cluster.namespace("parley-small", **RESTRICTED) as namespace:
         made = Installation(namespace, image_tag=installed.tag())
         made.install(*SMALL)
+        made.sound()
         yield made
         made.helm("uninstall", made.release, "--wait", "--timeout=90s")
 

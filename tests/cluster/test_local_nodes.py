@@ -44,3 +44,9 @@ def test_pods_of_a_node_whose_power_failed_move_and_the_node_comes_back(cluster:
             cluster.start_node(victim)
         assert ready()
         cluster.wait_for("the dead pod is gone", lambda: victim not in places(), timeout=60, pause=1)
+
+    def untainted() -> bool:
+        """Who is put there meanwhile may be sent away again."""
+        return not cluster.kubectl_json("get", "node", victim)["spec"].get("taints")
+
+    cluster.wait_for("nothing keeps pods away from it", untainted, timeout=60, pause=1)

@@ -88,7 +88,16 @@ async def test_show_says_what_a_state_is_made_of(server: ParleyServer) -> None:
 @asynccontextmanager
 async def watching(server: ParleyServer, *users: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """``parley --json presence watch`` of users, ended by Ctrl-C; it must end well."""
-    command = [sys.executable, "-m", "parley.cli.main", "--config", str(server.folder / "parley.yaml"), "--json"]
+    command = [
+        sys.executable,
+        "-X",
+        "faulthandler",
+        "-m",
+        "parley.cli.main",
+        "--config",
+        str(server.folder / "parley.yaml"),
+        "--json",
+    ]
     env = {"PARLEY_DATA": str(server.folder), "PATH": os.environ["PATH"]}
     process = await asyncio.create_subprocess_exec(
         *command, "presence", "watch", *users, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
@@ -97,8 +106,12 @@ async def watching(server: ParleyServer, *users: str) -> AsyncIterator[asyncio.s
     try:
         yield process
         process.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(process.communicate(), 10)
-        assert (process.returncode, err) == (0, b""), out
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), 10)
+        except TimeoutError:
+            process.send_signal(signal.SIGABRT)  # it says where each of its threads is
+            out, err = await process.communicate()
+        assert (process.returncode, err.decode()) == (0, ""), out
     finally:
         if process.returncode is None:
             process.kill()
