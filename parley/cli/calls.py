@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from parley.cli.errors import Exit, fail
-from parley.cli.session import Options, call, console, plain, run_file, settings_of, show_json, show_table
+from parley.cli.session import Options, call, console, plain, run, run_file, settings_of, show_json, show_table
 from parley.platform.clock import SystemClock
 from parley.platform.config import PlatformConfig
 from parley.platform.events.api import Event
@@ -46,7 +46,7 @@ def calls(
         show_table(f"{len(going_on)} calls", ("from", "to", "state", "since", "Call-ID"), rows, empty="no calls now")
     if follow:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_follow(options))
+            run(_follow(options))
 
 
 async def _list_calls(host: RpcHost, target: str | None) -> list[pb.Call]:

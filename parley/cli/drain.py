@@ -18,7 +18,7 @@ from grpc import StatusCode
 from rich.markup import escape
 
 from parley.cli.errors import Exit, errors, fail, rpc_failure
-from parley.cli.session import Options, console, settings_of, show_json
+from parley.cli.session import Options, console, run, settings_of, show_json
 from parley.platform.config import PlatformConfig
 from parley.platform.process_socket import PROCESS_SOCKET
 from parley.platform.rpc.errors import RpcError
@@ -91,7 +91,7 @@ def _ask(options: Options, work: Callable[[Any], Awaitable[pb.ProcessState]]) ->
             await host.stop()
 
     try:
-        return asyncio.run(main())
+        return run(main())
     except RpcError as error:
         raise rpc_failure(error) from None
 

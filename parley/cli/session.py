@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import signal
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,6 +64,36 @@ def run_file(platform: PlatformConfig) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """The result of a coroutine. Raises KeyboardInterrupt after the first Ctrl-C, once it has cleaned up.
+
+    The handler of ``asyncio.run`` does not wake a loop that is just about to wait, so what waits for long might not hear of
+    it; one of the loop itself does.
+    """
+    interrupted = False
+
+    async def main() -> ResultT:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def interrupt() -> None:
+            nonlocal interrupted
+            interrupted = True
+            loop.remove_signal_handler(signal.SIGINT)  # the second one ends it at once
+            task.cancel()
+
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # no signals here, or not in this thread
+            loop.add_signal_handler(signal.SIGINT, interrupt)
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
+
+
 def call(options: Options, work: Callable[[RpcHost, str | None], Awaitable[ResultT]]) -> ResultT:
     """Runs a coroutine with a connection to Parley; ends the command when a call fails.
 
@@ -87,7 +119,7 @@ def call(options: Options, work: Callable[[RpcHost, str | None], Awaitable[Resul
             await host.stop()
 
     try:
-        return asyncio.run(main())
+        return run(main())
     except RpcError as error:
         raise rpc_failure(error) from None
 
