@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 from typing import Final
 
+import grpc
 import yaml
 
 from tools.cluster import cgroups, images, namespaces, network
@@ -19,6 +20,7 @@ from tools.cluster.pki import Authority
 from tools.cluster.settings import DNS_SERVICE, NAME, PODS, Settings, pods_of
 from tools.cluster.shell import Program, run, start, succeeds, wait_for
 
+_CRI: Final = "/run/containerd/containerd.sock"
 _KERNEL: Final = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -89,7 +91,7 @@ class Node:
         self._write_files()
         self._boot()
         containerd = self._program("containerd", "containerd", f"--config={self.folder}/containerd.toml")
-        containerd.wait_until(lambda: succeeds(*namespaces.in_node(self.number, "ctr", "version")))
+        containerd.wait_until(self._runs_containers)
         images.NodeImages(self._settings, self.number).load(archives)
 
     def join(self, authority: Authority) -> None:
@@ -120,6 +122,16 @@ class Node:
             namespaces.kill([first])
         namespaces.remove(namespaces.of_node(self.number))
         cgroups.remove(self._group)
+
+    def _runs_containers(self) -> bool:
+        """Whether containerd answers kubelet: for a moment it serves, but not that. A kubelet that is refused ends."""
+        first = namespaces.first_process(self.number)
+        with grpc.insecure_channel(f"unix:/proc/{first}/root{_CRI}") as channel:
+            try:
+                channel.unary_unary("/runtime.v1.RuntimeService/Version", None, None)(b"", timeout=2)
+            except grpc.RpcError:
+                return False
+        return True
 
     def _boot(self) -> None:
         """Starts the first process, in namespaces of its own, and mounts what only this node sees."""
@@ -182,7 +194,7 @@ def kubelet_configuration(pki: Path, folder: Path, name: str, group: str) -> dic
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{group}",
         "failCgroupV1": False,
-        "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+        "containerRuntimeEndpoint": f"unix://{_CRI}",
         "volumePluginDir": f"{folder}/kubelet/plugins-exec",
         "clusterDNS": [DNS_SERVICE],
         "clusterDomain": "cluster.local",
