@@ -51,7 +51,7 @@ from services.frontend.proxying.delivery import Deliveries
 from services.frontend.proxying.driver import Driver
 from services.frontend.proxying.peers import DeliverClient, PeerEdges
 from services.frontend.proxying.proxy import ProxyCore
-from services.frontend.proxying.returning import Patience
+from services.frontend.proxying.returning import Leaving, Patience
 from services.frontend.proxying.vias import Branches
 from services.frontend.proxying.wiring import Addresses
 from services.frontend.registration import Registration
@@ -196,7 +196,7 @@ class FrontendService:
             calls=self._calls, facts=self._facts, tracer=context.tracer, spawn=context.tasks.once,
             applications=self._applications, outside=outside, answer_here=answer_here, timer_c=config.timer_c,
             patience=Patience(flow_s=config.flow_grace_seconds, edge_s=config.edge_grace_seconds),
-            is_draining=lambda: self._dispatcher.draining,
+            leaving=Leaving(lambda: self._dispatcher.draining, lambda: self._dispatcher.ending),
         )  # fmt: skip
         registration = Registration(
             domains=domains, authenticator=self._gate,

@@ -65,6 +65,28 @@ async def test_device_that_was_sent_away_by_the_front_end_that_is_asked_is_waite
         assert (await alice.response()).status == 200
 
 
+async def test_call_whose_device_is_waited_for_is_answered_before_the_front_end_ends(tmp_path: Path) -> None:
+    """Over UDP nobody learns that a front end has gone, and after a provisional answer nothing is sent again."""
+    async with ParleyCluster(tmp_path, frontend={"drain_seconds": 3.0}) as own:
+        alice = await registered(own, "alice", 0)
+        bob = await registered(own, "bob", 0, "tcp")
+        invite, _, answer = await established(alice, bob)
+        await bob.abort()
+        again = alice.in_dialog("INVITE", invite, answer)
+        alice.send(bytes(again))
+        own.front_ends[0].signal(signal.SIGTERM)
+        refusal = await alice.response(10)
+        assert (refusal.status, refusal.get("Retry-After")) == (503, "1")
+        assert refusal.cseq.number == again.cseq.number
+        assert own.front_ends[0].exit_code is None
+        alice.acknowledge(again, refusal)
+
+        async def ended() -> bool:
+            return own.front_ends[0].exit_code == 0
+
+        await eventually(ended, timeout=10, what="the front end ends")
+
+
 async def test_who_never_answers_does_not_keep_a_front_end_from_ending(tmp_path: Path) -> None:
     async with ParleyCluster(tmp_path, frontend={"drain_seconds": 2.0}) as own:
         alice = await registered(own, "alice", 0)

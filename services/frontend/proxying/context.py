@@ -98,7 +98,9 @@ class ProxiedRequest:
     # Server side
 
     def respond(self, response: Response) -> None:
-        """Sends a response to where the request came from."""
+        """Sends a response to where the request came from; one refusal, not another after it."""
+        if self._answered and response.status >= 300:
+            return
         if response.status >= 300 and self.on_refused is not None and not self._was_cancelled:
             ask, self.on_refused = self.on_refused, None
             if ask(response):

@@ -40,7 +40,7 @@ from services.frontend.proxying.driver import Driver
 from services.frontend.proxying.handover import Handover
 from services.frontend.proxying.identity import assert_identity
 from services.frontend.proxying.peers import PeerEdges
-from services.frontend.proxying.returning import Patience, ReturningDevices
+from services.frontend.proxying.returning import Leaving, Patience, ReturningDevices
 from services.frontend.proxying.targets import targets_of
 from services.frontend.proxying.tracing import TracedUser, traceparent_of
 from services.frontend.proxying.vias import Branches
@@ -87,7 +87,7 @@ class ProxyCore:
         answer_here: Callable[[Request, Flow], Response],
         timer_c: float = 185.0,
         patience: Patience,
-        is_draining: Callable[[], bool],
+        leaving: Leaving,
     ) -> None:
         """``patience``: how long a request waits for a device whose connection has just ended."""
         self._edge_uid = edge_uid
@@ -109,7 +109,7 @@ class ProxyCore:
         self._handover = Handover(applications, self._in_background, self._past_applications)
         self._outside = outside
         self._answer_here = answer_here
-        self._returning = ReturningDevices(edge_uid, directory, peers, spawn, patience, is_draining)
+        self._returning = ReturningDevices(edge_uid, directory, peers, spawn, patience, leaving)
         self._acks = AckSender(edge_uid, flows, peers, directory, self._returning, self._via, spawn)
         self._names = Branches(loops)
         self._fork_settings = ForkSettings(timer_c=timer_c, absorb_late_answers=True)

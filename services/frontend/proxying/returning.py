@@ -49,15 +49,24 @@ class Patience:
     """When its front end has."""
 
 
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """How far this front end is on its way out."""
+
+    is_draining: Callable[[], bool]
+    """It sends its own clients away."""
+    is_ending: Callable[[], bool]
+    """It closes their connections, and will hardly be there to give an answer."""
+
+
 class ReturningDevices:
     """Looks for the new flows of devices."""
 
     def __init__(
         self, edge_uid: str, directory: Directory, peers: PeerEdges,
-        spawn: Callable[[str, Coroutine[Any, Any, None]], object], patience: Patience, is_draining: Callable[[], bool],
+        spawn: Callable[[str, Coroutine[Any, Any, None]], object], patience: Patience, leaving: Leaving,
     ) -> None:  # fmt: skip
-        """``is_draining``: whether this front end sends its own clients away."""
-        self._is_draining = is_draining
+        self._leaving = leaving
         self._edge_uid = edge_uid
         self._directory = directory
         self._peers = peers
@@ -114,13 +123,19 @@ class ReturningDevices:
         found: list[Target] = []
         try:
             found = await look()
-            while not found and not proxied.is_over and await self._is_awaited(target, begun):
+            while not (found or proxied.is_over or self._has_no_time(proxied)) and await self._is_awaited(target, begun):
                 await asyncio.sleep(_PAUSE_S)
                 found = await look()
         except (RpcError, SipError) as error:
             logger.info("no other flow could be looked up: %s", error)
         finally:
+            if not found and self._has_no_time(proxied):
+                proxied.refuse(503, "Front End Is Stopping", (("Retry-After", "1"),))
             proxied.flow_failed(branch_id, found)
+
+    def _has_no_time(self, proxied: ProxiedRequest) -> bool:
+        """Whether this front end may be gone before a call is answered, which is not sent again; another one can wait."""
+        return proxied.is_invite() and self._leaving.is_ending()
 
     async def _is_awaited(self, target: Target, begun: float) -> bool:
         """Whether the device of a flow that is gone may still come back. Raises RpcError."""
@@ -134,7 +149,7 @@ class ReturningDevices:
         if not isinstance(flow, FlowRef):
             return False
         if flow.edge_uid == self._edge_uid:
-            return self._is_draining()
+            return self._leaving.is_draining()
         if not flow.edge_address or self._peers.is_away(flow.edge_address):
             return True
         return not await self._directory.edge_address(flow.edge_uid)
