@@ -6,6 +6,7 @@ import json
 import socket
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import yaml
@@ -115,11 +116,19 @@ def test_a_service_is_found_by_name_and_spreads_its_connections(space: Namespace
 
 def test_a_udp_node_port_answers_on_every_node(cluster: Cluster, space: Namespace) -> None:
     port = space.kubectl_json("get", "service", "echo")["spec"]["ports"][0]["nodePort"]
-    for address in cluster.node_ips.values():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(5)
-            client.sendto(b"hello", (address, port))
-            assert client.recv(100).endswith(b" hello")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+
+        def answered(address: str) -> bool:
+            """A node knows of a new Service a moment after the API does; who uses UDP asks again."""
+            client.sendto(address.encode(), (address, port))
+            try:
+                return client.recv(100).endswith(f" {address}".encode())
+            except TimeoutError:
+                return False
+
+        for address in cluster.node_ips.values():
+            cluster.wait_for(f"an answer at {address}", partial(answered, address), timeout=20)
     assert space.exec("client", "/probe", "udp", "echo:5683").strip().endswith(" hello")
 
 
