@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import signal
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
             loop.remove_signal_handler(signal.SIGINT)  # the second one ends it at once
             task.cancel()
 
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # no signals here, or not in this thread
+        if threading.current_thread() is threading.main_thread():  # signals are heard there alone
             loop.add_signal_handler(signal.SIGINT, interrupt)
         return await work
 

@@ -8,7 +8,6 @@ elsewhere. Over UDP there is nothing to close, but whoever asked is still answer
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -36,9 +35,9 @@ async def close_connections(flows: Flows, waiting: Callable[[], Collection[int]]
     """Closes all flows there are; at ``until`` (seconds, of the loop) also those on which something still waits."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    spread = min(max(0.0, until - begun), len(flows) / _CLOSED_A_SECOND)
-    later = [(begun + random.uniform(0, spread), flow) for flow in flows]  # noqa: S311 - no secret
-    later.sort(key=lambda item: -item[0])
+    pause = min(max(0.0, until - begun) / max(1, len(flows)), 1 / _CLOSED_A_SECOND)
+    later = [(begun + number * pause, flow) for number, flow in enumerate(flows)]
+    later.reverse()
     held: list[Flow] = []
     while later or held:
         now = loop.time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -42,6 +43,11 @@ def test_what_is_cancelled_otherwise_is_no_interrupt() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         run(cancelled())
+
+
+def test_another_thread_hears_no_signals_and_works_all_the_same() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(run, asyncio.sleep(0, "done")).result() == "done"
 
 
 def test_the_result_comes_back() -> None:
