@@ -27,6 +27,7 @@ from parley.ice.candidates import (
     legacy_priority,
 )
 from parley.ice.checker import Checker
+from parley.ice.checklist import Pair
 from parley.ice.credentials import Credentials, random_candidate_credentials
 from parley.ice.errors import IceError
 from parley.ice.events import CandidateFound, Datagram, Event, GatheringDone, Selected
@@ -146,8 +147,16 @@ class Agent:
         if base == address:
             self._bases[base] = candidate
             for remote in self.remote_candidates if self._may_use(candidate) else ():
-                self._checker.checklist.add(candidate, remote, self.controlling)
+                self._pair(candidate, remote)
         return candidate
+
+    def _pair(self, local: Candidate, remote: Candidate) -> Pair | None:
+        pair = self._checker.checklist.add(local, remote, self.controlling)
+        if pair is not None and local.type is CandidateType.RELAYED:
+            # Now and not with the first check: ours may wait for an answer to another pair, while the peer already checks
+            # this one and waits for an answer too.
+            self._relays.expect(local.address, remote.address.host)
+        return pair
 
     def gather(self, servers: Iterable[Address], now: float) -> None:
         """Asks STUN servers what our host candidates look like; `GatheringDone` follows."""
@@ -178,7 +187,7 @@ class Agent:
             self._checker.be(controlling=True)
         self._checker.start(now)
         for candidate in candidates:
-            self.add_remote(candidate, now)
+            self._take_remote(candidate)
         early, self._early = self._early, []
         for incoming, base, source in early:
             self._react(incoming, base, source, now, repeated=False)
@@ -188,8 +197,8 @@ class Agent:
         """One candidate of the peer, or None for the end of them (RFC 8838 section 8.2)."""
         if candidate is None:
             self._checker.expect_more = False
-        elif candidate.component <= self.components and candidate.is_usable and self._is_named(candidate):
-            self._add_remote(candidate)
+        else:
+            self._take_remote(candidate)
         self.handle_timer(now)
 
     def _may_use(self, local: Candidate) -> bool:
@@ -198,7 +207,9 @@ class Agent:
     def _is_named(self, candidate: Candidate) -> bool:
         return self.dialect is not Dialect.MS_ICE or bool(candidate.username and candidate.password)
 
-    def _add_remote(self, candidate: Candidate) -> None:
+    def _take_remote(self, candidate: Candidate) -> None:
+        if candidate.component > self.components or not candidate.is_usable or not self._is_named(candidate):
+            return
         for at, known in enumerate(self.remote_candidates):
             if known.address == candidate.address and known.component == candidate.component:
                 if known.type is CandidateType.PEER_REFLEXIVE:
@@ -209,7 +220,7 @@ class Agent:
         if len(self.remote_candidates) < MAX_REMOTE:
             self.remote_candidates.append(candidate)
             for local in filter(self._may_use, self._bases.values()):
-                self._checker.checklist.add(local, candidate, self.controlling)
+                self._pair(local, candidate)
 
     # ---------------------------------------------------------------- what comes in
 
@@ -280,7 +291,7 @@ class Agent:
         pair = self._checker.checklist.find(base, source)
         if pair is None:
             remote = self._remote_at(source, local.component, incoming)
-            pair = None if remote is None else self._checker.checklist.add(local, remote, self.controlling)
+            pair = None if remote is None else self._pair(local, remote)
         if pair is not None:
             self._checker.triggered_by_peer(pair, incoming.check, now, repeated=repeated)
 

@@ -1,7 +1,7 @@
 """Relayed candidates: allocations of ours at TURN servers, one for each base (RFC 8445 section 5.1.1.2, RFC 8656).
 
-What a relay is to carry goes through its client, which wraps it and first permits the peer; the peer that media goes to gets
-a channel.
+What a relay is to carry goes through its client, which wraps it. Peers that checks are to go to or to come from are permitted
+in time (RFC 8656 section 9); the peer that media goes to gets a channel.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class _Relay:
     address: Address | None = None
     is_pending: bool = True
     permitted: set[str] = field(default_factory=set)
+    expected: list[str] = field(default_factory=list)
     channels: set[Address] = field(default_factory=set)
 
 
@@ -89,15 +90,20 @@ class Relays:
         found, self._found = self._found, []
         return found
 
+    def expect(self, address: Address, host: str) -> None:
+        """Has a host permitted at the relay of that address, with the next `due`."""
+        for relay in self._relays:
+            if relay.address == address and host not in relay.permitted:
+                relay.permitted.add(host)
+                relay.expected.append(host)
+
     def wrap(self, datagram: Datagram, now: float, *, media: bool = False) -> Datagram:
         """The datagram as it goes to the server, when its base is a relay of ours, else as it is."""
         relay = next((each for each in self._relays if each.address == datagram.base), None)
         if relay is None:
             return datagram
         peer = datagram.remote
-        if peer.host not in relay.permitted:
-            relay.permitted.add(peer.host)
-            relay.client.permit([peer.host], now)
+        self.expect(datagram.base, peer.host)
         if media and peer not in relay.channels:
             relay.channels.add(peer)
             with contextlib.suppress(ChannelsUsedUp):  # it goes on without one
@@ -108,6 +114,9 @@ class Relays:
         """What is to be sent to the servers now."""
         datagrams = []
         for relay in self._relays:
+            for host in relay.expected:
+                relay.client.permit([host], now)  # each alone, as a server refuses all of a request for one it denies
+            relay.expected.clear()
             if relay.client.deadline <= now:
                 relay.client.expire(now)
                 self._happened(relay)

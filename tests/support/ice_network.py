@@ -15,8 +15,12 @@ from parley.ice.lite import LiteAgent
 from parley.stun.addresses import Address
 from parley.stun.codes import Attribute
 from parley.stun.message import Message
+from parley.stun.turn import forwarding
+from parley.stun.turn.allocations import Flow, Transport
+from tests.support.turn import SERVER, Rig
 
 LIMIT = 20_000
+_CHANNEL_DATA = range(0x40, 0x80)
 
 
 class Nat:
@@ -53,6 +57,7 @@ class Network:
         self._agents: dict[Address, Agent | LiteAgent] = {}
         self._nats: dict[str, Nat] = {}
         self._servers: set[Address] = set()
+        self._turn: Rig | None = None
         self._queue: list[tuple[float, int, Address, Address, bytes]] = []
         self._count = itertools.count()
 
@@ -69,6 +74,10 @@ class Network:
 
     def stun_server(self, address: Address) -> None:
         self._servers.add(address)
+
+    def turn_server(self, rig: Rig) -> None:
+        """Puts a TURN server at ``tests.support.turn.SERVER``; its relays reach one another and every agent."""
+        self._turn = rig
 
     def run(self, until: float | None = None, stop: Callable[[], bool] = lambda: False) -> None:
         """Runs until a time, or until something holds, or nothing is left to do."""
@@ -108,6 +117,9 @@ class Network:
             heapq.heappush(self._queue, (at, next(self._count), source, target, data))
 
     def _arrive(self, source: Address, target: Address, data: bytes) -> None:
+        if target == SERVER and self._turn is not None:
+            self._serve_turn(self._turn, source, data)
+            return
         if target in self._servers:
             request = Message.parse(data)
             self._send(target, source, bytes(request.success().add_xor_address(Attribute.XOR_MAPPED_ADDRESS, source)))
@@ -124,6 +136,30 @@ class Network:
             assert agent.receive(data, target, source, self.now)
         elif agent is not None:
             assert agent.receive(data, target, source)
+
+    def _serve_turn(self, rig: Rig, source: Address, data: bytes) -> None:
+        rig.now = rig.began + self.now
+        allocation = rig.table.at(Flow(Transport.UDP, source, SERVER))
+        is_channel_data = data[0] in _CHANNEL_DATA
+        if allocation is None or not (is_channel_data or data[:2] == forwarding.SEND_INDICATION):
+            reply = rig.server.receive(Flow(Transport.UDP, source, SERVER), data, rig.now)
+            if reply is not None:
+                self._send(SERVER, source, reply)
+            return
+        if is_channel_data:
+            outgoing = forwarding.from_channel(allocation, data, rig.now)
+        else:
+            outgoing = forwarding.from_indication(allocation, data, rig.config.peers, rig.now)
+        if outgoing is None:
+            return
+        relay, peer, payload = outgoing
+        for other in rig.table:
+            if any(each.advertised == peer for each in other.relays):
+                carried = forwarding.to_client(other, relay.advertised, bytes(payload), rig.now, padded=False)
+                if carried is not None:
+                    self._send(SERVER, other.flow.client, carried)
+                return
+        self._send(relay.advertised, peer, bytes(payload))
 
 
 def signalled(agent: Agent | LiteAgent) -> list[Candidate]:

@@ -168,7 +168,7 @@ class Rig:
         ports: FakePorts | None = None,
         challenges: RateLimiter | None = None,
     ) -> None:
-        self.now = 1000.0
+        self.began = self.now = 1000.0
         self.wall_offset = WALL - self.now
         self.ports = ports or FakePorts()
         self.plane = FakePlane(self.ports)

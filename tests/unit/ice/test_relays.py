@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from parley.ice.agent import Agent
 from parley.ice.candidates import Candidate, CandidateTransport, CandidateType
 from parley.ice.credentials import Credentials
-from parley.ice.events import CandidateFound, Datagram, GatheringDone
+from parley.ice.events import CandidateFound, Completed, Datagram, GatheringDone
 from parley.ice.wire import looks_like_check
 from parley.stun.addresses import Address
 from parley.stun.codes import Attribute, MessageClass, Method
 from parley.stun.message import Message
 from parley.stun.turn.allocations import Flow, Transport
+from tests.support.ice_network import Network
 from tests.support.turn import CLIENT, PASSWORD, PEER, SERVER, USER, Rig
 
 
@@ -83,3 +86,55 @@ def test_a_refusal_ends_gathering() -> None:
     agent = relaying(Rig(), "wrong")
     assert agent.offered == []
     assert agent.events == [GatheringDone()]
+
+
+@pytest.mark.parametrize("relay_only", [(True, True), (True, False), (False, True)], ids=["both", "one", "the-other"])
+@pytest.mark.parametrize("seed", range(12))
+def test_relays_whose_packets_overtake_one_another(seed: int, relay_only: tuple[bool, bool]) -> None:
+    net = Network(seed, delay=(0.0001, 0.02))
+    net.turn_server(Rig())
+    agents = [Agent(controlling=not at, components=2, relay_only=only) for at, only in enumerate(relay_only)]
+    for agent, host in zip(agents, ("8.8.8.1", "8.8.8.2"), strict=True):
+        net.attach(agent, host)
+        agent.allocate(SERVER, USER, PASSWORD, net.now)
+    net.run(until=5, stop=lambda: all(GatheringDone() in net.log[agent] for agent in agents))
+    began = net.now
+    for ours, theirs in (agents, agents[::-1]):
+        # The candidates of the second component come first where its relay was opened first.
+        ours.set_remote(theirs.credentials, theirs.offered, net.now)
+    net.run(until=began + 3, stop=lambda: all(Completed() in net.log[agent] for agent in agents))
+    assert all(Completed() in net.log[agent] for agent in agents)
+
+
+@pytest.mark.parametrize("trickling", [False, True])
+def test_two_agents_that_begin_with_different_components(trickling: bool) -> None:
+    net = Network()
+    net.turn_server(Rig())
+    agents = [Agent(controlling=controlling, components=2, relay_only=True) for controlling in (True, False)]
+    for agent, host in zip(agents, ("8.8.8.1", "8.8.8.2"), strict=True):
+        net.attach(agent, host)
+        agent.allocate(SERVER, USER, PASSWORD, net.now)
+    net.run(until=5, stop=lambda: all(GatheringDone() in net.log[agent] for agent in agents))
+    began, told = net.now, [agents[1].offered, agents[0].offered[::-1]]
+    for ours, theirs, candidates in zip(agents, agents[::-1], told, strict=True):
+        ours.set_remote(theirs.credentials, [] if trickling else candidates, net.now, more=trickling)
+        for candidate in (*candidates, None) if trickling else ():
+            ours.add_remote(candidate, net.now)
+    net.run(until=began + 3, stop=lambda: all(Completed() in net.log[agent] for agent in agents))
+    assert all(Completed() in net.log[agent] for agent in agents)
+
+
+def test_every_peer_is_permitted_before_it_is_checked() -> None:
+    rig = Rig()
+    agent = relaying(rig)
+    hosts = ("8.8.4.4", "9.9.9.9")
+    agent.set_remote(
+        Credentials.random(),
+        [
+            Candidate(str(at), 1, CandidateTransport.UDP, 2130706431 - at, Address(host, 5000), CandidateType.HOST)
+            for at, host in enumerate(hosts)
+        ],
+        rig.now,
+    )
+    assert len(exchange(rig, agent)) == 1
+    assert [what for what in rig.plane.told if what[0] == "permit"] == [("permit", host) for host in hosts]
