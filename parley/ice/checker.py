@@ -270,7 +270,10 @@ class Checker:
         return min(later, default=None)
 
     def _is_nominating(self, component: int) -> bool:
-        return any(each.nominated and each.pair.component == component for each in self._transactions.values())
+        return any(
+            each.nominated and not each.is_cancelled and each.pair.component == component
+            for each in self._transactions.values()
+        )
 
     # ---------------------------------------------------------------- time
 
@@ -292,8 +295,9 @@ class Checker:
             self._keep(component, now)
 
     def _repeat(self, transaction: Transaction) -> None:
-        if transaction.repeat():
-            self._datagrams.append(transaction.datagram)
+        if transaction.goes_on():
+            if not transaction.is_cancelled:
+                self._datagrams.append(transaction.datagram)
             return
         del self._transactions[transaction.transaction_id]
         pair = transaction.pair

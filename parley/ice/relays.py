@@ -1,7 +1,7 @@
 """Relayed candidates: allocations of ours at TURN servers, one for each base (RFC 8445 section 5.1.1.2, RFC 8656).
 
-What a relay is to carry goes through its client, which wraps it. Peers that checks are to go to or to come from are permitted
-in time (RFC 8656 section 9); the peer that media goes to gets a channel.
+What a relay is to carry goes through its client, which wraps it. Peers that checks go to or come from are permitted in time
+(RFC 8656 section 9); the peer that media goes to gets a channel.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Timing:
 
 @dataclass(slots=True, eq=False)
 class Transaction:
-    """One request. ``is_cancelled``: it is not sent again, but its answer still counts."""
+    """One request. ``is_cancelled``: it is not sent again, but its answer counts for as long as it would have been."""
 
     purpose: Purpose
     pair: Pair
@@ -60,9 +60,9 @@ class Transaction:
     last_wait: float
     is_cancelled: bool = False
 
-    def repeat(self) -> bool:
-        """Its time has come: whether it is to be sent again, rather than given up."""
-        if self.is_cancelled or self.sends_left == 0:
+    def goes_on(self) -> bool:
+        """Its time has come: whether it is to be repeated, or if cancelled waited for, rather than given up."""
+        if self.sends_left == 0:
             return False
         self.sends_left -= 1
         self.wait *= 2

@@ -117,6 +117,19 @@ def test_agents_on_bad_networks_agree(
         agree(left, right)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_answers_that_take_longer_than_the_first_repetition_count(seed: int) -> None:
+    # Each check of the peer has ours sent anew, and the answer to the one before is still under way.
+    net = Network(seed, delay=(0.6, 1.2))
+    left, right = Agent(controlling=True, components=2), Agent(controlling=False, components=2)
+    net.attach(left, "192.0.2.1")
+    net.attach(right, "192.0.2.2")
+    introduce(net, left, right)
+    net.run(until=9)
+    assert completed(net, left, right)
+    agree(left, right)
+
+
 def test_a_role_conflict_is_settled() -> None:
     for controlling in (True, False):
         net = Network()
