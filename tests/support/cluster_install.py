@@ -150,6 +150,11 @@ class Installation:
 
         return self.cluster.wait_for(f"{component}: {count or 'all'} pods are ready", look, timeout=timeout)
 
+    def one_of(self, component: str) -> str:
+        """The name of a pod that stays, a ready one if there is any; of a Deployment kubectl may take one that is ending."""
+        pods = self.cluster.wait_for(f"{component}: a pod", lambda: self.pods(component), timeout=30)
+        return next((pod for pod in pods if pod.ready), pods[0]).name
+
     def node_of(self, component: str) -> int:
         """Which node has a pod of a component, as `edges` counts them."""
         return sorted(self.cluster.node_ips).index(self.ready(component)[0].node)
@@ -237,7 +242,7 @@ class Installation:
         header = "address,display_name,password,login_names\n"
         script = "cat > /tmp/users.csv && parley user import /tmp/users.csv"
         where = "addressbook" if self.pods("addressbook") else "core"  # the small profile has it in a process with others
-        self.exec(self.workload(where), "sh", "-c", script, stdin=header + rows, timeout=120)
+        self.exec(self.one_of(where), "sh", "-c", script, stdin=header + rows, timeout=120)
 
     def secret(self, suffix: str, key: str) -> str:
         """A file of a Secret that the installation made."""
@@ -246,7 +251,7 @@ class Installation:
 
     def parley(self, component: str, *arguments: str, timeout: float = 60) -> str:
         """What the ``parley`` command printed in a pod of a component. Raises CommandError."""
-        return self.exec(self.workload(component), "parley", *arguments, timeout=timeout)
+        return self.exec(self.one_of(component), "parley", *arguments, timeout=timeout)
 
     def relay(self, user: str) -> Relay:
         """The relay, with a name and a password for it that Parley issues to a user."""
