@@ -245,6 +245,7 @@ def test_an_autoscaler_sees_how_busy_pods_are(cluster: Cluster, space: Namespace
         space.kubectl("delete", "hpa,deployment", "busy", "--wait=false")
 
 
+@pytest.mark.empties_node
 def test_a_drained_node_gives_its_pods_to_another(cluster: Cluster, space: Namespace) -> None:
     client = space.kubectl_json("get", "pod", "client")["spec"]["nodeName"]
     others = [name for name in cluster.node_ips if name != client]

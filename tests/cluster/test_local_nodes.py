@@ -10,6 +10,7 @@ from tests.support.cluster import Cluster
 from tools.cluster import images
 
 
+@pytest.mark.empties_node
 def test_pods_of_a_node_whose_power_failed_move_and_the_node_comes_back(cluster: Cluster) -> None:
     if not cluster.own:
         pytest.skip("only nodes of tools/cluster can be switched off")
