@@ -72,7 +72,7 @@ compiled: $(DEV_STAMP) ## Compile the hot paths, and test what is compiled again
 	@mkdir -p build; $(BIN)/python tools/compile_cores.py build/compiled >build/compile.log 2>&1 || { cat build/compile.log; exit 1; }
 	cd build/compiled && PYTHONPATH=. ../../$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(or $(ARGS),$(COMPILED_TESTS))
 
-cluster-tools: $(DEV_STAMP) ## Install and build what the local cluster needs; takes minutes the first time
+cluster-tools: $(RUN_STAMP) ## Install and build what the local cluster needs; takes minutes the first time
 	@tools/cluster/cluster.sh install-tools
 	@tools/cluster/cluster.sh build
 	@tools/images/install.sh
@@ -88,7 +88,10 @@ cluster-up: cluster-tools ## Start a Kubernetes of two nodes on this machine, or
 cluster-install: cluster-images cluster-up ## Install the chart into that cluster, with images of this checkout
 	tools/cluster/install.sh
 
-cluster-test: cluster-install ## Run the tests that need the cluster, then end it; KEEP=1 leaves it running
+# What the tests need is installed, and the cluster started, while the images are built.
+cluster-test: cluster-tools native ## Run the tests that need the cluster, then end it; KEEP=1 leaves it running
+	@$(MAKE) --no-print-directory --jobs=3 $(DEV_STAMP) cluster-images cluster-up
+	tools/cluster/install.sh
 	@$(BIN)/python -m pytest tests/cluster -m "not soak" $(ARGS); status=$$?; \
 	if [ -z "$(KEEP)" ]; then tools/cluster/cluster.sh down; fi; exit $$status
 

@@ -53,7 +53,7 @@ def addresses() -> list[str]:
 def reference() -> list[str]:
     """The configuration reference, when it is not what the models say."""
     from parley.platform.config import describe
-    from parley.platform.host import config_models
+    from parley.platform.installed import config_models
 
     path = ROOT / "docs" / "configuration.md"
     if describe(config_models()).strip() in path.read_text():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from parley.platform.config import SHORT_NAMES, describe
-from parley.platform.host import config_models
+from parley.platform.installed import config_models
 
 HEAD = """# Configuration
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import yaml
 
-from parley.platform.host import config_models
+from parley.platform.installed import config_models
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 VALUES: Final = ROOT / "charts" / "parley" / "values.yaml"

@@ -11,7 +11,7 @@ import yaml
 
 from parley.cli.session import Options, console, settings_of, show_json
 from parley.platform.config import describe
-from parley.platform.host import config_models
+from parley.platform.installed import config_models
 
 app = typer.Typer(help="Check and show the configuration.", no_args_is_help=True)
 

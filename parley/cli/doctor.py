@@ -288,7 +288,7 @@ def _frontend(settings: Settings) -> Any:
 
 
 def _section(settings: Settings, name: str) -> Any:
-    from parley.platform.host import config_models
+    from parley.platform.installed import config_models
 
     return settings.section(name, config_models()[name])
 

@@ -14,7 +14,8 @@ from parley.cli.errors import Exit, fail
 from parley.cli.session import Options, console, settings_of
 from parley.platform.addresses import is_wildcard
 from parley.platform.config import ConfigError, PlatformConfig, Settings, is_local
-from parley.platform.host import Process, service_names
+from parley.platform.host import Process
+from parley.platform.installed import service_names
 from parley.platform.running import EndedEarly
 from parley.platform.store.errors import StoreError
 

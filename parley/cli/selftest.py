@@ -17,7 +17,7 @@ from parley.cli.errors import Exit, fail
 from parley.cli.session import Options, call, console, run_file, settings_of, show_json, trust_of
 from parley.platform.addresses import is_wildcard
 from parley.platform.config import PlatformConfig, Settings
-from parley.platform.host import config_models
+from parley.platform.installed import config_models
 from parley.platform.rpc.host import RpcHost
 from parley.selftest.directory import Directory
 from parley.selftest.phone import Place

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from parley.cli.errors import Exit, errors, fail, rpc_failure
 from parley.platform.config import ConfigError, PlatformConfig, Settings
-from parley.platform.host import RUN_FILE, load_settings
+from parley.platform.installed import RUN_FILE, load_settings
 from parley.platform.rpc.errors import RpcError
 from parley.platform.rpc.host import MutualTls, RpcHost
 

@@ -1,8 +1,6 @@
 """One process: the platform, and the services that it was told to run.
 
-Services are found by entry points of the group ``parley.services``, their sections of the configuration by
-``parley.sections``, so this module knows none of them, and a process loads the code of its own services alone. In one
-process they call each other without a socket; the same process also listens for gRPC when the configuration says so.
+They call each other without a socket; the process also listens for gRPC when the configuration says so.
 """
 
 from __future__ import annotations
@@ -12,17 +10,16 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, Final
 
 from parley.platform.applications.host import ApplicationHost
 from parley.platform.clock import SystemClock
-from parley.platform.config import ConfigError, PlatformConfig, RedisConfig, Section, Settings
+from parley.platform.config import ConfigError, PlatformConfig, RedisConfig, Settings
 from parley.platform.events.api import EventBus
 from parley.platform.events.factory import make_event_bus
+from parley.platform.installed import RUN_FILE, service_class
 from parley.platform.keys import load_or_create_master_key, parse_master_key, write_private
 from parley.platform.lifecycle import Service, ServiceContext, Tasks
 from parley.platform.needs import Need, Waiting
@@ -39,47 +36,7 @@ from parley.platform.telemetry.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
-RUN_FILE: Final = "run.json"
-"""Where a running process says how it is reached, in its data folder."""
 SOCKET: Final = "rpc.sock"
-
-
-def service_names() -> list[str]:
-    """The installed services."""
-    return sorted(point.name for point in entry_points(group="parley.services"))
-
-
-def service_class(name: str) -> Any:
-    """An installed service, whose code is loaded now. Raises KeyError for an unknown one."""
-    return entry_points(group="parley.services")[name].load()
-
-
-def config_models() -> dict[str, type[Section]]:
-    """The sections of the configuration and their models; no service is loaded for them."""
-    models: dict[str, type[Section]] = {"platform": PlatformConfig}
-    models.update({point.name: point.load() for point in sorted(entry_points(group="parley.sections"))})
-    return models
-
-
-def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """The configuration, checked whole. Raises ConfigError with every problem of every section."""
-    if path is None and environ.get("PARLEY_CONFIG"):
-        path = Path(environ["PARLEY_CONFIG"])
-    settings = Settings(path, environ)
-    problems: list[str] = []
-    models = config_models()
-    try:
-        settings.check_sections(models)
-    except ConfigError as error:
-        problems += error.problems
-    for name, model in models.items():
-        try:
-            settings.section(name, model)
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return settings
 
 
 @dataclass

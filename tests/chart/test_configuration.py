@@ -11,7 +11,7 @@ import yaml
 
 from parley.platform.config import PlatformConfig, Settings
 from parley.platform.events.topics import partitions_by_name
-from parley.platform.host import load_settings
+from parley.platform.installed import load_settings
 from services.addressbook.config import AddressBookConfig
 from services.avedge.config import AvEdgeConfig
 from services.frontend.config import FrontendConfig

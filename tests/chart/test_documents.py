@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from parley.cli.errors import Exit
-from parley.platform.host import config_models
+from parley.platform.installed import config_models
 from tests.chart.rendering import CHART, ROOT
 
 DOCS = ROOT / "docs"

@@ -18,20 +18,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from redis.crc import key_slot
-
 from parley.platform.config import ClientTls, ConfigError, RedisConfig
 from parley.platform.store.durable import DURABLE_TIMEOUT_MS, DurableWriter
 from parley.platform.store.errors import StoreError, StoreUnavailable
 from parley.platform.store.link import Address, Arg, Link
 from parley.platform.store.scripts import Script
+from parley.platform.store.slots import SLOTS, key_slot
 from parley.platform.telemetry.tracing import NO_TRACER, Tracer
 from parley.platform.tls import server_context
 
 logger = logging.getLogger(__name__)
 
 _DURABLE: Final = "durable"
-_SLOTS: Final = 16_384
 _REFRESH_S: Final = 0.25
 """Least time between two looks at where keys live, when servers are away."""
 _TLS_CONNECT_S: Final = 2.0
@@ -311,7 +309,7 @@ class Store:
         raise StoreUnavailable("no node of the cluster answers")
 
     def _take_slots(self, ranges: Sequence[Any], teller: Address) -> None:
-        slots = [self._seed] * _SLOTS
+        slots = [self._seed] * SLOTS
         for first, last, node, *_ in ranges:
             address = self._node(node[0].decode() if node[0] else teller.host, node[1])
             slots[first : last + 1] = [address] * (last - first + 1)

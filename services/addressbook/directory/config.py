@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -12,8 +12,10 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from parley.addressbook.attributes import attribute
 from parley.addressbook.errors import FilterError, NumberRuleError
 from parley.addressbook.ldap.filters import parse_filter
-from parley.addressbook.numbers.locations import ExtensionRange, Location, checked_location
 from parley.platform.config import Section
+
+if TYPE_CHECKING:
+    from parley.addressbook.numbers.locations import Location
 
 _ATTRIBUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9;-]{0,63}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -53,6 +55,9 @@ class NumbersConfig(Section):
             if self.area_code or self.outside_prefix or self.extensions:
                 raise NumberRuleError("area_code, outside_prefix and extensions need a country")
             return None
+        # Every process reads the configuration; what is known of the numbers of all countries takes it a tenth of a second.
+        from parley.addressbook.numbers.locations import ExtensionRange, Location, checked_location
+
         ranges = tuple(ExtensionRange(item.first, item.last, item.number, item.direct) for item in self.extensions)
         return checked_location(Location(self.country, self.area_code, self.outside_prefix, ranges))
 

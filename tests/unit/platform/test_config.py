@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from parley.ntlm.md4 import md4, nt_hash
 from parley.platform.config import ConfigError, PlatformConfig, RpcConfig, RpcTls, Settings
-from parley.platform.host import config_models, load_settings, service_class, service_names
+from parley.platform.installed import config_models, load_settings, service_class, service_names
 from parley.platform.keys import derive_key, load_or_create_master_key, parse_master_key
 from parley.platform.telemetry.logs import JsonFormatter
 from parley.platform.telemetry.redaction import redact
@@ -100,7 +100,7 @@ def test_every_service_has_its_section() -> None:
 
 def test_the_configuration_is_checked_without_the_code_of_services() -> None:
     code = (
-        "import sys; from parley.platform.host import load_settings; load_settings(None, {})\n"
+        "import sys; from parley.platform.installed import load_settings; load_settings(None, {})\n"
         "print([name for name in sys.modules if name.startswith('services.') and name.endswith('.main')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
