@@ -42,6 +42,8 @@ _SEND_TIMEOUT_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 5.0
 _RETRY_S: Final = 0.5
 _POLL_MS: Final = 500
+_FETCH_WAIT_MS: Final = 500
+"""For which a broker holds a fetch while there is nothing; what comes meanwhile is sent at once."""
 _CHUNK: Final = 64
 """Most events of a partition that are handled between two commits."""
 _MOST_WAITING: Final = 2_000
@@ -222,7 +224,7 @@ class _Subscription:
         consumer = AIOKafkaConsumer(
             **self._bus.brokers.options, group_id=self._group, enable_auto_commit=False,
             auto_offset_reset="earliest" if self._group else "latest", session_timeout_ms=_SESSION_MS,
-            heartbeat_interval_ms=1000, request_timeout_ms=8000, retry_backoff_ms=100, fetch_max_wait_ms=100,
+            heartbeat_interval_ms=1000, request_timeout_ms=8000, retry_backoff_ms=100, fetch_max_wait_ms=_FETCH_WAIT_MS,
             metadata_max_age_ms=5000,
         )  # fmt: skip
         workers = _Workers(self._handle, self._commit_with(consumer))
