@@ -7,9 +7,8 @@ DEV_STAMP := $(VENV)/.dev
 COMPILED_TESTS := tests/unit/sip tests/unit/services tests/unit/ntlm tests/unit/sipae tests/integration/test_transports.py \
   tests/integration/test_cluster.py tests/integration/test_presence.py tests/integration/services \
   tests/interop/test_calls_baresip.py tests/interop/test_sipp.py
-# More processes than processors, each file of tests in one of them: most tests wait for a client or a timer.
-PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
-SIDE_BY_SIDE := --numprocesses=$(shell echo $$(($(PROCESSORS) < 4 ? $(PROCESSORS) + ($(PROCESSORS) + 1) / 2 : 6))) --dist=loadfile
+# Two processes or more, each file of tests in one of them: most tests wait for a client or a timer.
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 CODE := parley services tests bench fuzz tools
 
 .DEFAULT_GOAL := help

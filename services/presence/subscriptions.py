@@ -20,7 +20,7 @@ from parley.proto.events.v1.presence_pb2 import PresenceChanged
 from parley.proto.presence.v1 import state_pb2 as pb
 from services.presence.admission import Admission
 from services.presence.config import PresenceConfig
-from services.presence.documents import Documents, Pending
+from services.presence.documents import Documents, Made, Pending
 from services.presence.notifier import Notifier, contact_of
 from services.presence.packages import LISTED, OWN_EVENTS, PRESENCE, PROVISIONING
 from services.presence.repository import PresenceRepository
@@ -103,17 +103,23 @@ class Subscriptions:
         first = None if in_dialog else 1
         await self._repository.keep(subscription, gone=gone, first=first, traceparent=_trace(incoming))
         self._answer(incoming, wish, subscription, made.document, wish.expires_s, number)
-        await self._tell_missed(subscription, seen, made.rest)
+        await self._tell_missed(subscription, seen, made, number)
 
-    async def _tell_missed(self, subscription: pb.Subscription, seen: dict[str, int], rest: dict[str, Changes]) -> None:
-        """Tells what changed after it was read and before the subscription was kept, and what had no room."""
+    async def _tell_missed(self, subscription: pb.Subscription, seen: dict[str, int], made: Made, number: int) -> None:
+        """Tells what changed after it was read and before the subscription was kept, and what had no room.
+
+        ``made``: what was told in the 200, which stood for notification ``number``. The same is not told again: SIPE takes a
+        second document with its user offline for the user's wish to be invisible, and publishes that.
+        """
         now = await self._repository.versions(subscription)
         missed = [aor for aor, version in now.items() if version != seen.get(aor, version)]
         if missed and not subscription.list:
-            self._notifier.tell(subscription, Pending(full=True))
-        elif missed or rest:
+            again = await self._documents.make(subscription, Pending(full=True), number - 1)
+            if again.document != made.document:
+                self._notifier.tell(subscription, Pending(full=True))
+        elif missed or made.rest:
             changes = {aor: Changes(set(all_categories(subscription)), calls=True) for aor in missed}
-            self._notifier.tell(subscription, Pending(rest | changes))
+            self._notifier.tell(subscription, Pending(made.rest | changes))
 
     async def _made(self, incoming: Incoming, wish: Wish, known: pb.Subscription | None) -> pb.Subscription:
         """The subscription as it is after the request. Raises PresenceError when it is refused."""

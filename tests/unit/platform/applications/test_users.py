@@ -16,6 +16,7 @@ from parley.platform.events.api import Event
 from parley.platform.rpc.errors import RpcError
 from parley.proto.addressbook.v1.addressbook_pb2 import GetUserRequest, User
 from parley.proto.events.v1.user_pb2 import UserChanged
+from tests.support.waiting import until
 
 ALICE = "sip:alice@example.test"
 CHANGED = Event("parley.users", ALICE, UserChanged(address=ALICE), "", 0)
@@ -43,15 +44,17 @@ def names(book: Any, timeout_s: float = 3.0) -> UserNames:
 
 async def test_the_wait_for_the_turn_counts() -> None:
     book = Book()
-    users = names(book, timeout_s=0.05)
+    users = names(book, timeout_s=60)
     book.may_answer.clear()
-    asking = [users.user(f"sip:{number}@example.test") for number in range(module._AT_A_TIME + 5)]
+    asking = [asyncio.ensure_future(users.user(f"sip:{number}@example.test")) for number in range(module._AT_A_TIME)]
+    await until(lambda: book.asked == module._AT_A_TIME)
+    users._timeout_s = 0.05
     async with asyncio.timeout(5):
-        answers = await asyncio.gather(*asking, return_exceptions=True)
-    assert {answer.code for answer in answers if isinstance(answer, RpcError)} == {StatusCode.DEADLINE_EXCEEDED}
-    assert len(answers) == len(asking)
+        late = await asyncio.gather(*(users.user(f"sip:late{n}@example.test") for n in range(5)), return_exceptions=True)
+    assert [answer.code for answer in late if isinstance(answer, RpcError)] == [StatusCode.DEADLINE_EXCEEDED] * 5
     assert book.asked == module._AT_A_TIME
     book.may_answer.set()
+    assert all(await asyncio.gather(*asking))
     assert await users.name_of(ALICE) == "Alice"
 
 
