@@ -114,17 +114,23 @@ def _international(text: str, extension: str) -> Outcome:
     # "+44 (0)20 ..." is written, and not meant, with its trunk prefix; the package knows which countries have one.
     if not text.isascii() or not text.isdigit():
         return Outcome("", "it holds more than digits")
-    digits = text
-    try:
-        parsed = phonenumbers.parse(f"+{text}", None)
-        if phonenumbers.is_possible_number(parsed):
-            digits = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)[1:]
-    except phonenumbers.NumberParseException:
-        pass
+    digits, before = text, ""
+    while digits != before:  # somebody has written it twice: "+49 (00)30 ..."
+        before, digits = digits, _without_trunk(digits)
     if not _MIN_DIGITS <= len(digits) <= _MAX_DIGITS:
         return Outcome("", f"a number with its country code has {_MIN_DIGITS} to {_MAX_DIGITS} digits")
     uri = uri_of(f"+{digits};ext={extension}" if extension else f"+{digits}")
     return Outcome(uri, "international form") if uri else Outcome("", "no country code begins with 0")
+
+
+def _without_trunk(digits: str) -> str:
+    try:
+        parsed = phonenumbers.parse(f"+{digits}", None)
+    except phonenumbers.NumberParseException:
+        return digits
+    return (
+        phonenumbers.format_number(parsed, PhoneNumberFormat.E164)[1:] if phonenumbers.is_possible_number(parsed) else digits
+    )
 
 
 def _national(digits: str, extension: str, location: Location) -> Outcome:

@@ -171,6 +171,7 @@ def test_files_that_are_none_of_rules(data: bytes, problem: str) -> None:
     ("number", "location", "uri"),
     [
         ("+44 (0)20 7946 0001", None, "tel:+442079460001"),
+        ("+49 (00)30/123-456 ext. 12", None, "tel:+4930123456;ext=12"),
         ("tel:+49-30-123456;ext=7", None, "tel:+4930123456;ext=7"),
         ("Tel:+49-30-123456", None, "tel:+4930123456"),
         ("0049 30 123456 ext. 12", None, "tel:+4930123456;ext=12"),
