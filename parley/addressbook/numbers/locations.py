@@ -114,9 +114,11 @@ def _international(text: str, extension: str) -> Outcome:
     # "+44 (0)20 ..." is written, and not meant, with its trunk prefix; the package knows which countries have one.
     if not text.isascii() or not text.isdigit():
         return Outcome("", "it holds more than digits")
-    digits, before = text, ""
-    while digits != before:  # somebody has written it twice: "+49 (00)30 ..."
+    digits = text
+    for _ in range(_MAX_DIGITS):  # somebody has written it twice: "+49 (00)30 ..."
         before, digits = digits, _without_trunk(digits)
+        if digits == before:
+            break
     if not _MIN_DIGITS <= len(digits) <= _MAX_DIGITS:
         return Outcome("", f"a number with its country code has {_MIN_DIGITS} to {_MAX_DIGITS} digits")
     uri = uri_of(f"+{digits};ext={extension}" if extension else f"+{digits}")
