@@ -47,6 +47,7 @@ class BackendDirectory:
         self._rpc = rpc
         self._timeout_s = timeout_s
         self._edges: dict[str, str] = {}
+        self._first_connections: dict[str, int] = {}
         self._issuers: dict[bytes, str] = {}
         self._read_at = self._ask_at = float("-inf")
         self._now = asyncio.get_running_loop().time
@@ -74,9 +75,11 @@ class BackendDirectory:
         self._cache.get(user, domain, traceparent, done)
         return future
 
-    async def edge_address(self, edge_uid: str) -> str:
-        """gRPC address of a front end; "" when it holds no lease. Raises RpcError."""
+    async def edge_address(self, edge_uid: str, connection_id: int) -> str:
+        """gRPC address of the front end that holds a flow; "" when none does. Raises RpcError."""
         await self._refresh(edge_uid not in self._edges)
+        if connection_id < self._first_connections.get(edge_uid, 0):
+            return ""
         return self._edges.get(edge_uid, "")
 
     async def check_nonce(self, nonce: str, count: int) -> bool:
@@ -110,4 +113,5 @@ class BackendDirectory:
             raise
         self._read_at, self._ask_at = now, float("-inf")
         self._edges = {edge.edge_uid: edge.address for edge in answer.edges}
+        self._first_connections = {edge.edge_uid: edge.first_connection for edge in answer.edges}
         self._issuers = {issuer_id(uid): uid for uid in self._edges}

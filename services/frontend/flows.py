@@ -90,7 +90,9 @@ class Flows:
 
     def __init__(self, *, wall: Callable[[], float] = time.time) -> None:
         self._by_id: dict[int, Flow] = {}
-        self._ids = count((int(wall()) & 0x7FFFFFFF) << 31)
+        self.first_id: Final = (int(wall()) & 0x7FFFFFFF) << 31
+        """Numbers of connections of this run begin here; lower ones ended with the run before."""
+        self._ids = count(self.first_id)
         self._restore: Callable[[int], Flow | None] = lambda _: None
         self._counts = {name: _FLOWS.labels(name) for name in ("UDP", "TCP", "TLS", "WS", "WSS")}
 

@@ -22,9 +22,14 @@ _HELD: Final = Gauge("parley_frontend_lease_held", "1 while the lease of this fr
 class LeaseKeeper:
     """Renews the lease three times within its length."""
 
-    def __init__(self, registrar: RegistrarAsyncStub, edge_uid: str, address: str, seconds: float) -> None:
+    def __init__(
+        self, registrar: RegistrarAsyncStub, edge_uid: str, address: str, seconds: float, *, first_connection: int
+    ) -> None:
+        """``first_connection``: number of the first flow of this run; bindings over earlier ones are swept."""
         self._registrar = registrar
-        self._request = KeepLeaseRequest(edge_uid=edge_uid, address=address, ttl_ms=round(seconds * 1000))
+        self._request = KeepLeaseRequest(
+            edge_uid=edge_uid, address=address, ttl_ms=round(seconds * 1000), first_connection=first_connection
+        )
         self._held = _HELD.labels(edge_uid)
         self.begun = asyncio.Event()
         """Set once it was in force."""

@@ -220,7 +220,9 @@ class FrontendService:
         context, config = self._context, self.config
         rpc_addresses = context.rpc.addresses
         address = context.platform.rpc.advertise or (rpc_addresses[0] if rpc_addresses else f"local:{self.edge_uid}")
-        self._lease = LeaseKeeper(self._registrar, self.edge_uid, address, config.lease_seconds)
+        self._lease = LeaseKeeper(
+            self._registrar, self.edge_uid, address, config.lease_seconds, first_connection=self._flows.first_id
+        )
         context.tasks.spawn("frontend lease", self._lease.run())
         context.tasks.spawn("frontend facts", self._facts.run())
         context.tasks.spawn("frontend sweep", self._sweep())

@@ -8,6 +8,8 @@ from parley.platform.store.shards import shard_of
 
 EDGES: Final = "parley:reg:{edges}:lease"
 EDGE_ADDRESSES: Final = "parley:reg:{edges}:address"
+EDGE_FIRST_CONNECTIONS: Final = "parley:reg:{edges}:first-connection"
+EDGE_RESTARTS: Final = "parley:reg:{edges}:restart"
 
 
 def prefix(shard: int) -> str:

@@ -134,7 +134,7 @@ class BindingRepository:
         calls: list[tuple[list[str], list[Arg]]] = [
             (
                 [keys.deadlines_key(shard), keys.outbox_key(shard)],
-                [now_ms, f"{keys.prefix(shard)}a:", f"{keys.prefix(shard)}e:", CHUNK, "expired", ""],
+                [now_ms, f"{keys.prefix(shard)}a:", f"{keys.prefix(shard)}e:", CHUNK, "expired"],
             )
             for shard in shards
         ]
@@ -142,16 +142,28 @@ class BindingRepository:
         for reply in replies:
             if isinstance(reply, BaseException):
                 raise reply
-        return [(looked, taken) for looked, taken in replies]
+        return [(looked, taken) for looked, taken, _ in replies]
 
     async def sweep_edge(self, shard: int, edge_uid: str, now_ms: int, most: int = CHUNK) -> tuple[int, int]:
         """Takes away bindings of a front end that is gone; how many were looked at and how many taken. Raises StoreError."""
         prefix = keys.prefix(shard)
-        looked, taken = await self._sweep(
+        looked, taken, _ = await self._sweep(
             [keys.deadlines_key(shard), keys.outbox_key(shard), keys.edge_key(shard, edge_uid)],
             [now_ms, f"{prefix}a:", f"{prefix}e:", most, "edge", edge_uid],
         )
         return looked, taken
+
+    async def sweep_flows(self, shard: int, edge_uid: str, first_connection: int, now_ms: int, cursor: str) -> tuple[int, str]:
+        """Takes away bindings of a front end over flows with lower numbers than the first of its run, a chunk of them.
+
+        ``cursor``: "0" at first. How many were taken, and the cursor to go on with, "0" when that was all. Raises StoreError.
+        """
+        prefix = keys.prefix(shard)
+        _, taken, following = await self._sweep(
+            [keys.deadlines_key(shard), keys.outbox_key(shard), keys.edge_key(shard, edge_uid)],
+            [now_ms, f"{prefix}a:", f"{prefix}e:", CHUNK, "flows", edge_uid, first_connection, cursor],
+        )
+        return taken, following.decode()
 
     async def page(self, place: Place, count: int) -> tuple[list[tuple[str, StoredBinding]], Place]:
         """At most so many bindings of one shard, for people, and where to go on. Raises StoreError."""

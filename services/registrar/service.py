@@ -154,7 +154,7 @@ class RegistrarSurface(RegistrarServicer):
                 continue
             live = by_preference([entry.binding for entry in stored if entry.deadline_ms > now_ms])
             for binding in live:
-                binding.edge_address = self._edges.address_of(binding.flow.edge_uid)
+                binding.edge_address = self._edges.address_of_flow(binding.flow)
             (self._found if live else self._not_found).inc()
             results.append(pb.BindingLookupResult(id=item.id, bindings=live, now_ms=now_ms))
         return results
@@ -209,7 +209,7 @@ class RegistrarSurface(RegistrarServicer):
         for aor, stored in page:
             if stored.deadline_ms > response.now_ms:
                 entry = response.entries.add(aor=aor, binding=stored.binding)
-                entry.binding.edge_address = self._edges.address_of(stored.binding.flow.edge_uid)
+                entry.binding.edge_address = self._edges.address_of_flow(stored.binding.flow)
 
     async def KeepLease(self, request: pb.KeepLeaseRequest, context: Any) -> pb.KeepLeaseResponse:
         """Begins, renews or ends the lease of a front end."""
@@ -221,7 +221,7 @@ class RegistrarSurface(RegistrarServicer):
             if request.release:
                 await self._edges.release(request.edge_uid)
             else:
-                await self._edges.keep(request.edge_uid, request.address, request.ttl_ms)
+                await self._edges.keep(request.edge_uid, request.address, request.ttl_ms, request.first_connection)
         except StoreError as error:
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         return pb.KeepLeaseResponse()
@@ -234,7 +234,10 @@ class RegistrarSurface(RegistrarServicer):
             raise RpcError(StatusCode.UNAVAILABLE, str(error)) from None
         return pb.ListEdgesResponse(
             edges=[
-                pb.ListEdgesResponse.Edge(edge_uid=lease.edge_uid, address=lease.address, expires_at_ms=lease.expires_at_ms)
+                pb.ListEdgesResponse.Edge(
+                    edge_uid=lease.edge_uid, address=lease.address, expires_at_ms=lease.expires_at_ms,
+                    first_connection=lease.first_connection,
+                )  # fmt: skip
                 for lease in self._edges.live()
             ]
         )

@@ -1,4 +1,6 @@
-"""Takes away bindings that have ended and bindings of front ends that are gone, in bounded steps.
+"""Takes away bindings that have ended, those of front ends that are gone, and those of flows that front ends have lost.
+
+All in bounded steps.
 
 Every registrar sweeps; the scripts are atomic, so two of them only share the work.
 
@@ -18,7 +20,7 @@ from parley.platform.clock import Clock
 from parley.platform.store.errors import StoreError
 from parley.platform.store.shards import SHARDS
 from parley.platform.telemetry.repeats import Repeats
-from services.registrar.edges import EdgeLeases
+from services.registrar.edges import EdgeLeases, Restart
 from services.registrar.repository import CHUNK, BindingRepository
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,10 @@ class Sweeper:
             logger.info("front end %s is gone, its bindings are taken away", edge_uid)
             taken += await self._sweep_edge(edge_uid, now_ms)
             await self._edges.forget(edge_uid, self._grace_s)
+        for restart in await self._edges.restarted(self._grace_s):
+            logger.info("front end %s was started again, bindings over its lost flows are taken away", restart.edge_uid)
+            taken += await self._sweep_flows(restart, now_ms)
+            await self._edges.forget_restart(restart)
         _BINDINGS.set(await self._repository.count())
         self._looked_at = self._clock.monotonic()
         return taken
@@ -96,6 +102,17 @@ class Sweeper:
             while looked >= CHUNK:
                 looked, lost = await self._repository.sweep_edge(shard, edge_uid, now_ms)
                 taken += self._note(shard, lost, "edge_gone")
+        return taken
+
+    async def _sweep_flows(self, restart: Restart, now_ms: int) -> int:
+        taken = 0
+        for shard in range(SHARDS):
+            cursor = ""
+            while cursor != "0":
+                lost, cursor = await self._repository.sweep_flows(
+                    shard, restart.edge_uid, restart.first_connection, now_ms, cursor or "0"
+                )
+                taken += self._note(shard, lost, "flow_lost")
         return taken
 
     def _note(self, shard: int, count: int, cause: str) -> int:

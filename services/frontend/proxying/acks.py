@@ -55,7 +55,7 @@ class AckSender:
     async def _find(self, ack: Request, target: FlowRef) -> None:
         try:
             if target.edge_uid != self._edge_uid:
-                address = await self._directory.edge_address(target.edge_uid)
+                address = await self._directory.edge_address(target.edge_uid, target.connection_id)
                 if address and await self._sent_there(ack, FlowRef(target.edge_uid, target.connection_id, address)):
                     return
             gone = Target(ack.uri_text, flow=target)

@@ -357,7 +357,7 @@ class ProxyCore:
         self.note_dialog_request(request)
         target = FlowRef(token.edge_uid, token.connection_id)
         if token.edge_uid != self._edge_uid:
-            address = await self._directory.edge_address(token.edge_uid)
+            address = await self._directory.edge_address(token.edge_uid, token.connection_id)
             target = FlowRef(token.edge_uid, token.connection_id, address)
         plan = self._plan(proxied, record=False)
         plan.more_targets = self._returning.of_dialog()

@@ -4,8 +4,8 @@ A connection ends when a front end is drained, a phone changes its network or a 
 device registers again, here or at another front end. A branch that finds its flow gone (430, RFC 5626 section 5.3) is held
 meanwhile, and then the new flow is tried in its place.
 
-A device that ended its connection may be gone for good, so it is waited for shortly. One whose front end has ended was sent
-away by us: it will be back, and when many are, they take their time.
+A device that ended its connection may be gone for good, so it is waited for shortly. One whose front end has ended, or was
+started again since, was sent away by us: it will be back, and when many are, they take their time.
 """
 
 from __future__ import annotations
@@ -149,10 +149,11 @@ class ReturningDevices:
         if not isinstance(flow, FlowRef):
             return False
         if flow.edge_uid == self._edge_uid:
-            return self._leaving.is_draining()
-        if not flow.edge_address or self._peers.is_away(flow.edge_address):
+            if self._leaving.is_draining():
+                return True
+        elif not flow.edge_address or self._peers.is_away(flow.edge_address):
             return True
-        return not await self._directory.edge_address(flow.edge_uid)
+        return not await self._directory.edge_address(flow.edge_uid, flow.connection_id)
 
 
 def _is_held(target: Target) -> bool:

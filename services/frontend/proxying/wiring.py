@@ -51,8 +51,8 @@ class Directory(Protocol):
     def lookup(self, aor: str, traceparent: str) -> Awaitable[list[Binding]]:
         """Live bindings of an address of record; raises RpcError."""
 
-    def edge_address(self, edge_uid: str) -> Awaitable[str]:
-        """gRPC address of a front end; "" when it holds no lease. Raises RpcError."""
+    def edge_address(self, edge_uid: str, connection_id: int) -> Awaitable[str]:
+        """gRPC address of the front end that holds a flow; "" when none does. Raises RpcError."""
 
     def exists(self, aor: str, traceparent: str) -> Awaitable[bool]:
         """Whether there is such a user, enabled; raises RpcError."""

@@ -87,9 +87,12 @@ class Registrar:
         page = await self.surface.ListBindings(pb.ListBindingsRequest(page_size=1000), None)
         return list(page.entries)
 
-    async def lease(self, edge: str, ttl_ms: int = 5000) -> None:
+    async def lease(self, edge: str, ttl_ms: int = 5000, first_connection: int = 0) -> None:
         """A front end renews its lease."""
-        await self.surface.KeepLease(pb.KeepLeaseRequest(edge_uid=edge, address=f"ipv4:{edge}:9090", ttl_ms=ttl_ms), None)
+        request = pb.KeepLeaseRequest(
+            edge_uid=edge, address=f"ipv4:{edge}:9090", ttl_ms=ttl_ms, first_connection=first_connection
+        )
+        await self.surface.KeepLease(request, None)
 
     async def release(self, edge: str) -> None:
         """A front end leaves."""

@@ -193,6 +193,81 @@ async def test_a_binding_that_moved_is_not_swept_with_its_old_front_end(registra
     assert [binding.flow.edge_uid for binding in await registrar.lookup()] == ["edge-2"]
 
 
+# Front ends that are started again under their uid
+
+LAST_RUN, THIS_RUN, UDP = 9_999_999_999_999_999, 10_000_000_000_000_000, 1 << 63
+
+
+async def test_flows_of_the_run_before_are_held_by_nobody(registrar: Registrar) -> None:
+    await registrar.lease("edge-1", first_connection=1)
+    for index, connection in enumerate((LAST_RUN, THIS_RUN, UDP + 5)):
+        user = f"sip:user{index}@h"
+        await registrar.register(contact(), aor=user, edge="edge-1", connection=connection)
+        assert [binding.edge_address for binding in await registrar.lookup(user)] == ["ipv4:edge-1:9090"]
+    await registrar.lease("edge-1", first_connection=THIS_RUN)
+    reached = [(await registrar.lookup(f"sip:user{index}@h"))[0].edge_address for index in range(3)]
+    assert reached == ["", "ipv4:edge-1:9090", "ipv4:edge-1:9090"]
+    response = await registrar.surface.ListEdges(pb.ListEdgesRequest(), None)
+    assert [edge.first_connection for edge in response.edges] == [THIS_RUN]
+
+
+async def test_bindings_over_flows_of_the_run_before_are_swept_after_the_grace(
+    registrar: Registrar, clock: FakeClock, valkey: Valkey
+) -> None:
+    await registrar.lease("edge-1", ttl_ms=3_600_000, first_connection=1)
+    await registrar.register(contact("sip:lost@h"), edge="edge-1", connection=LAST_RUN)
+    await registrar.register(contact("sip:back@h"), edge="edge-1", connection=LAST_RUN, call_id="c2")
+    await registrar.register(contact("sip:udp@h"), edge="edge-1", connection=UDP + 5, call_id="c3")
+    await registrar.register(contact("sip:other@h"), edge="edge-2", connection=LAST_RUN, call_id="c4")
+    await registrar.lease("edge-1", ttl_ms=3_600_000, first_connection=THIS_RUN)
+    await registrar.register(contact("sip:back@h"), edge="edge-1", connection=THIS_RUN, call_id="c2", cseq=2)
+    clock.advance(9)
+    assert await registrar.sweeper.sweep() == 0
+    clock.advance(1)
+    registrar.woken.clear()
+    assert await registrar.sweeper.sweep() == 1
+    assert registrar.woken == [shard_of(ALICE)]
+    assert {binding.contact for binding in await registrar.lookup()} == {"sip:back@h", "sip:udp@h", "sip:other@h"}
+    assert await registrar.kinds() == ["REGISTERED"] * 4 + ["FLOW_LOST"]
+    assert await registrar.edges.restarted(0) == []
+    await registrar.release("edge-1")
+    await registrar.steady()
+    await registrar.edges.forget("edge-1", 0)
+    assert not [key for key in all_keys(valkey) if "{edges}" in key]
+
+
+async def test_renewals_of_a_run_are_no_new_start(registrar: Registrar, clock: FakeClock) -> None:
+    for _ in range(3):
+        await registrar.lease("edge-1", first_connection=THIS_RUN)
+    await registrar.lease("edge-1")  # of a release that does not say it
+    assert await registrar.edges.restarted(0) == []
+
+
+async def test_a_start_that_follows_during_a_sweep_is_not_forgotten(registrar: Registrar, clock: FakeClock) -> None:
+    await registrar.lease("edge-1", first_connection=1)
+    await registrar.lease("edge-1", first_connection=2)
+    (restart,) = await registrar.edges.restarted(0)
+    await registrar.lease("edge-1", first_connection=3)
+    await registrar.edges.forget_restart(restart)
+    assert [later.first_connection for later in await registrar.edges.restarted(0)] == [3]
+
+
+async def test_more_than_one_chunk_of_lost_flows_is_swept(registrar: Registrar, clock: FakeClock) -> None:
+    same_shard = [user for index in range(120_000) if shard_of(user := f"sip:u{index}@h") == 5][:1600]
+    await registrar.lease("e", ttl_ms=3_600_000, first_connection=1)
+    await asyncio.gather(
+        *(
+            registrar.register(contact(), aor=user, edge="e", connection=LAST_RUN if index % 2 else UDP + index)
+            for index, user in enumerate(same_shard)
+        )
+    )
+    await registrar.lease("e", ttl_ms=3_600_000, first_connection=THIS_RUN)
+    clock.advance(10)
+    assert await registrar.sweeper.sweep() == 800
+    assert await registrar.sweeper.sweep() == 0
+    assert len(await registrar.listed()) == 800
+
+
 # Listing
 
 

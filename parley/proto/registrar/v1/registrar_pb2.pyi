@@ -592,12 +592,15 @@ class KeepLeaseRequest(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     TTL_MS_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    FIRST_CONNECTION_FIELD_NUMBER: _builtins.int
     edge_uid: _builtins.str
     address: _builtins.str
     """gRPC target at which Edge is served; for a front end in the registrar's own process "local:<uid>"."""
     ttl_ms: _builtins.int
     release: _builtins.bool
     """The front end leaves: its bindings are swept at once."""
+    first_connection: _builtins.int
+    """The first number that this run of the front end gives to a flow; lower ones ended with the run before it. 0: not said."""
     def __init__(
         self,
         *,
@@ -605,10 +608,11 @@ class KeepLeaseRequest(_message.Message):
         address: _builtins.str = ...,
         ttl_ms: _builtins.int = ...,
         release: _builtins.bool = ...,
+        first_connection: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "edge_uid", b"edge_uid", "release", b"release", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "edge_uid", b"edge_uid", "first_connection", b"first_connection", "release", b"release", "ttl_ms", b"ttl_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -655,19 +659,23 @@ class ListEdgesResponse(_message.Message):
         EDGE_UID_FIELD_NUMBER: _builtins.int
         ADDRESS_FIELD_NUMBER: _builtins.int
         EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+        FIRST_CONNECTION_FIELD_NUMBER: _builtins.int
         edge_uid: _builtins.str
         address: _builtins.str
         expires_at_ms: _builtins.int
+        first_connection: _builtins.int
+        """As in KeepLeaseRequest."""
         def __init__(
             self,
             *,
             edge_uid: _builtins.str = ...,
             address: _builtins.str = ...,
             expires_at_ms: _builtins.int = ...,
+            first_connection: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "edge_uid", b"edge_uid", "expires_at_ms", b"expires_at_ms"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "edge_uid", b"edge_uid", "expires_at_ms", b"expires_at_ms", "first_connection", b"first_connection"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ class Flow(_message.Message):
     EDGE_UID_FIELD_NUMBER: _builtins.int
     CONNECTION_ID_FIELD_NUMBER: _builtins.int
     edge_uid: _builtins.str
-    """UID of the front end that holds the flow: the pod's UID, plus what tells two starts of it apart."""
+    """UID of the front end that holds the flow: the pod's, or one that is kept with the data; it outlives a restart."""
     connection_id: _builtins.int
     """Number of the connection, unique for the life of that edge uid."""
     def __init__(

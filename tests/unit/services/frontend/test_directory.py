@@ -20,6 +20,7 @@ class Registrar:
     def __init__(self) -> None:
         self.error: RpcError | None = None
         self.asked = 0
+        self.first_connection = 1
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -29,7 +30,7 @@ class Registrar:
         if self.error is not None:
             raise self.error
         answer = ListEdgesResponse()
-        answer.edges.add(edge_uid="one", address="192.0.2.1:1")
+        answer.edges.add(edge_uid="one", address="192.0.2.1:1", first_connection=self.first_connection)
         return answer
 
 
@@ -47,27 +48,36 @@ class Site:
 @pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.INTERNAL])
 async def test_a_known_address_serves_while_the_registrar_does_not(code: StatusCode) -> None:
     site = Site()
-    assert await site.directory.edge_address("one") == "192.0.2.1:1"
+    assert await site.directory.edge_address("one", 7) == "192.0.2.1:1"
     site.registrar.error = RpcError(code, "")
     site.now += module._EDGES_S
     for _ in range(3):
-        assert await site.directory.edge_address("one") == "192.0.2.1:1"
+        assert await site.directory.edge_address("one", 7) == "192.0.2.1:1"
     assert site.registrar.asked == 2
     site.now += module._AGAIN_S
-    assert await site.directory.edge_address("one") == "192.0.2.1:1"
+    assert await site.directory.edge_address("one", 7) == "192.0.2.1:1"
     assert site.registrar.asked == 3
     with pytest.raises(RpcError):
-        await site.directory.edge_address("another")
+        await site.directory.edge_address("another", 7)
 
 
 async def test_nobody_waits_for_an_answer_that_another_waits_for_already() -> None:
     site = Site()
-    await site.directory.edge_address("one")
+    await site.directory.edge_address("one", 7)
     site.now += module._EDGES_S
     site.registrar.gate.clear()
-    first = asyncio.ensure_future(site.directory.edge_address("one"))
+    first = asyncio.ensure_future(site.directory.edge_address("one", 7))
     await asyncio.sleep(0)
-    assert await site.directory.edge_address("one") == "192.0.2.1:1"
+    assert await site.directory.edge_address("one", 7) == "192.0.2.1:1"
     site.registrar.gate.set()
     assert await first == "192.0.2.1:1"
     assert site.registrar.asked == 2
+
+
+async def test_a_flow_that_ended_with_the_run_before_is_held_by_nobody() -> None:
+    site = Site()
+    assert await site.directory.edge_address("one", 7) == "192.0.2.1:1"
+    site.registrar.first_connection = 8
+    site.now += module._EDGES_S
+    assert await site.directory.edge_address("one", 7) == ""
+    assert await site.directory.edge_address("one", 8) == "192.0.2.1:1"

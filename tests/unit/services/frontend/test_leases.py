@@ -29,7 +29,7 @@ class Registrar:
 
 async def test_a_lease_that_is_not_renewed_in_time_is_not_held() -> None:
     registrar, edge = Registrar(), token_hex(4)
-    keeper = LeaseKeeper(cast(Any, registrar), edge, "127.0.0.1:1", 0.3)
+    keeper = LeaseKeeper(cast(Any, registrar), edge, "127.0.0.1:1", 0.3, first_connection=1)
 
     def held() -> float | None:
         return REGISTRY.get_sample_value("parley_frontend_lease_held", {"edge": edge})
