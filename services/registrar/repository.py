@@ -153,10 +153,12 @@ class BindingRepository:
         )
         return looked, taken
 
-    async def sweep_flows(self, shard: int, edge_uid: str, first_connection: int, now_ms: int, cursor: str) -> tuple[int, str]:
+    async def sweep_flows(
+        self, shard: int, edge_uid: str, first_connection: int, now_ms: int, cursor: str
+    ) -> tuple[int, str]:
         """Takes away bindings of a front end over flows with lower numbers than the first of its run, a chunk of them.
 
-        ``cursor``: "0" at first. How many were taken, and the cursor to go on with, "0" when that was all. Raises StoreError.
+        How many were taken, and the cursor to go on with. It is "0" at first, and when that was all. Raises StoreError.
         """
         prefix = keys.prefix(shard)
         _, taken, following = await self._sweep(

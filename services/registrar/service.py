@@ -235,9 +235,11 @@ class RegistrarSurface(RegistrarServicer):
         return pb.ListEdgesResponse(
             edges=[
                 pb.ListEdgesResponse.Edge(
-                    edge_uid=lease.edge_uid, address=lease.address, expires_at_ms=lease.expires_at_ms,
+                    edge_uid=lease.edge_uid,
+                    address=lease.address,
+                    expires_at_ms=lease.expires_at_ms,
                     first_connection=lease.first_connection,
-                )  # fmt: skip
+                )
                 for lease in self._edges.live()
             ]
         )
