@@ -160,6 +160,12 @@ class FrontendConfig(Section):
         ge=0,
         description="Longest wait of a call for a device whose front end has ended; of no use above registrar.edge_grace",
     )
+    dialog_grace_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        lt=32,
+        description="The same of a request in a dialog, as a call that goes on; below the 32 seconds that phones wait",
+    )
     backend_seconds: float = Field(default=3.0, gt=0, description="Longest wait for another service; below SIP's Timer F")
     drain_seconds: float = Field(
         default=30.0, ge=0, description="Longest drain; connections are closed at its end, spread out"

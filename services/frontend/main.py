@@ -195,7 +195,9 @@ class FrontendService:
             directory=self._directory, table=RoutingTable(config.domains, self._rows()), loops=self._loops,
             calls=self._calls, facts=self._facts, tracer=context.tracer, spawn=context.tasks.once,
             applications=self._applications, outside=outside, answer_here=answer_here, timer_c=config.timer_c,
-            patience=Patience(flow_s=config.flow_grace_seconds, edge_s=config.edge_grace_seconds),
+            patience=Patience(
+                flow_s=config.flow_grace_seconds, edge_s=config.edge_grace_seconds, dialog_s=config.dialog_grace_seconds
+            ),
             leaving=Leaving(lambda: self._dispatcher.draining, lambda: self._dispatcher.ending),
         )  # fmt: skip
         registration = Registration(

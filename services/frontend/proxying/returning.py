@@ -47,6 +47,8 @@ class Patience:
     """When only its connection has ended."""
     edge_s: float
     """When its front end has."""
+    dialog_s: float
+    """When its front end has, for a request in a dialog: what goes on is worth more, and nobody listens to silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class ReturningDevices:
                 found = await self.flows_of_device(proxied.request, target, proxied.span.traceparent)
                 return [other for other in found if other.flow not in tried][:1]
 
-            self._spawn("new-flow", self._wait(proxied, target, branch_id, look))
+            self._spawn("new-flow", self._wait(proxied, target, branch_id, look, self._patience.dialog_s))
             return True
 
         return more_targets
@@ -112,39 +114,54 @@ class ReturningDevices:
         def more_targets(proxied: ProxiedRequest, target: Target, branch_id: int) -> bool:
             if target.alternatives:
                 return False  # other flows of the same device come first
-            self._spawn("new-flow", self._wait(proxied, target, branch_id, look))
+            self._spawn("new-flow", self._wait(proxied, target, branch_id, look, self._patience.edge_s))
             return True
 
         return more_targets
 
-    async def _wait(self, proxied: ProxiedRequest, target: Target, branch_id: int, look: Look) -> None:
-        """Holds a branch until a device is back, the patience is over, or nobody wants to know any more."""
+    async def _wait(self, proxied: ProxiedRequest, target: Target, branch_id: int, look: Look, edge_s: float) -> None:
+        """Holds a branch until a device is back, the patience is over, or nobody wants to know any more.
+
+        ``edge_s``: the patience with one whose front end has gone.
+        """
         begun = asyncio.get_running_loop().time()
         found: list[Target] = []
         try:
-            found = await look()
-            while not (found or proxied.is_over or self._has_no_time(proxied)) and await self._is_awaited(target, begun):
+            found = await self._look(look)
+            while not (found or proxied.is_over or self._has_no_time(proxied)) and await self._is_awaited(
+                target, begun, edge_s
+            ):
                 await asyncio.sleep(_PAUSE_S)
-                found = await look()
-        except (RpcError, SipError) as error:
-            logger.info("no other flow could be looked up: %s", error)
+                found = await self._look(look)
+        except SipError as error:
+            logger.info("no other flow can be looked up: %s", error)
         finally:
             if not found and self._has_no_time(proxied):
                 proxied.refuse(503, "Front End Is Stopping", (("Retry-After", "1"),))
             proxied.flow_failed(branch_id, found)
 
+    @staticmethod
+    async def _look(look: Look) -> list[Target]:
+        """What is found; nothing while the registrars are away, which may be back before the patience is over."""
+        try:
+            return await look()
+        except RpcError as error:
+            logger.info("no other flow could be looked up: %s", error)
+            return []
+
     def _has_no_time(self, proxied: ProxiedRequest) -> bool:
         """Whether this front end may be gone before a call is answered, which is not sent again; another one can wait."""
         return proxied.is_invite() and self._leaving.is_ending()
 
-    async def _is_awaited(self, target: Target, begun: float) -> bool:
-        """Whether the device of a flow that is gone may still come back. Raises RpcError."""
+    async def _is_awaited(self, target: Target, begun: float, edge_s: float) -> bool:
+        """Whether the device of a flow that is gone may still come back."""
         waited = asyncio.get_running_loop().time() - begun
         if waited < self._patience.flow_s:
             return True
-        return waited < self._patience.edge_s and await self._is_edge_gone(target)
+        return waited < edge_s and await self._is_edge_gone(target)
 
     async def _is_edge_gone(self, target: Target) -> bool:
+        """Whether the front end of a flow has ended, as far as anybody can say."""
         flow = target.flow
         if not isinstance(flow, FlowRef):
             return False
@@ -153,7 +170,10 @@ class ReturningDevices:
                 return True
         elif not flow.edge_address or self._peers.is_away(flow.edge_address):
             return True
-        return not await self._directory.edge_address(flow.edge_uid, flow.connection_id)
+        try:
+            return not await self._directory.edge_address(flow.edge_uid, flow.connection_id)
+        except RpcError:
+            return True
 
 
 def _is_held(target: Target) -> bool:
