@@ -114,9 +114,9 @@ class UserRepository:
         """``user.version`` is the one that was read. Raises Absent, Conflict, LoginTaken, KeptElsewhere, StoreError."""
         await self._write(user.address, str(user.version), user, credentials, event)
 
-    async def delete(self, address: str, event: UserChanged) -> None:
-        """Raises Absent, KeptElsewhere, StoreError."""
-        await self._write(address, "*", None, None, event)
+    async def delete(self, address: str, event: UserChanged, version: int | None = None) -> None:
+        """``version``: the one it must have. Raises Absent, Conflict, KeptElsewhere, StoreError."""
+        await self._write(address, "*" if version is None else str(version), None, None, event)
 
     async def _write(
         self, address: str, version: str, user: User | None, credentials: bytes | None, event: UserChanged

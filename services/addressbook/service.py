@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 _CHANGE_TRIES: Final = 3
 _MIN_PREFIX: Final = 4
 _BEING_CHANGED: Final = "the user is being changed by somebody else; try again"
+_WAS_CHANGED: Final = "the user was changed by somebody else; read it again"
 
 
 class AddressBookSurface(AddressBookServicer):
@@ -242,18 +243,25 @@ class AddressBookSurface(AddressBookServicer):
             gone = set(request.remove_login_names)
             names = [name for name in user.login_names if name not in gone]
             user.login_names[:] = check_login_names([*names, *request.add_login_names])
+            if request.HasField("enabled"):
+                user.enabled = request.enabled
 
-        return pb.UpdateUserResponse(user=await self._apply(request.address, UserChanged.KIND_UPDATED, change))
+        kind = UserChanged.KIND_UPDATED
+        if request.HasField("enabled"):
+            kind = UserChanged.KIND_ENABLED if request.enabled else UserChanged.KIND_DISABLED
+        expected = request.expected_version if request.HasField("expected_version") else None
+        return pb.UpdateUserResponse(user=await self._apply(request.address, kind, change, expected))
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Any) -> pb.DeleteUserResponse:
         """Removes a user."""
         user = (await self._find(request.address)).user
+        expected = request.expected_version if request.HasField("expected_version") else None
         try:
-            await self._repository.delete(user.address, self._event(user, UserChanged.KIND_DELETED))
+            await self._repository.delete(user.address, self._event(user, UserChanged.KIND_DELETED), expected)
         except Absent:
             raise _no_user(request.address) from None
         except (Exists, Conflict):
-            raise RpcError(StatusCode.ABORTED, _BEING_CHANGED) from None
+            raise RpcError(StatusCode.ABORTED, _BEING_CHANGED if expected is None else _WAS_CHANGED) from None
         except KeptElsewhere as error:
             raise RpcError(StatusCode.FAILED_PRECONDITION, str(error)) from None
         except StoreError as error:
@@ -322,11 +330,14 @@ class AddressBookSurface(AddressBookServicer):
         return found
 
     async def _apply(
-        self, text: str, kind: UserChanged.Kind.ValueType, change: Callable[[pb.User], bytes | None]
-    ) -> pb.User:
-        """Reads, changes and writes a user; again when somebody else was faster."""
+        self, text: str, kind: UserChanged.Kind.ValueType, change: Callable[[pb.User], bytes | None],
+        expected: int | None = None,
+    ) -> pb.User:  # fmt: skip
+        """Reads, changes and writes a user; again when somebody else was faster, unless a version is expected."""
         for _ in range(_CHANGE_TRIES):
             user = (await self._find(text)).user
+            if expected is not None and user.version != expected:
+                raise RpcError(StatusCode.ABORTED, _WAS_CHANGED)
             try:
                 sealed = change(user)
                 user.updated_at_ms = self._now_ms()

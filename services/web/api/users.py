@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from grpc import StatusCode
 
 from parley.platform.rpc.errors import RpcError
 from parley.proto.addressbook.v1 import addressbook_pb2 as pb
@@ -90,29 +91,31 @@ class UserRoutes:
         """Names, and whether the user may sign in."""
         wanted = await read_json(request, UserChange)
         user = await self._get(request)
-        expected_version(request, user.version)
+        expected = expected_version(request, user.version)
         if wanted.enabled is False and user.address == caller_of(request).address:
             raise HttpError(409, "nobody can disable themselves")
-        try:
-            if wanted.display_name is not None or wanted.login_names is not None:
-                user = (await self._addressbook.UpdateUser(_update(user, wanted), timeout=self._timeout_s)).user
-            if wanted.enabled is not None and wanted.enabled != user.enabled:
-                asked = pb.SetEnabledRequest(address=user.address, enabled=wanted.enabled)
-                user = (await self._addressbook.SetEnabled(asked, timeout=self._timeout_s)).user
-        except RpcError as error:
-            raise HttpError.of_values(error) from None
+        asked = _update(user, wanted)
+        if asked.ByteSize():
+            asked.address = user.address
+            if expected is not None:
+                asked.expected_version = expected
+            try:
+                user = (await self._addressbook.UpdateUser(asked, timeout=self._timeout_s)).user
+            except RpcError as error:
+                raise _told(error, expected) from None
         return json_answer(user_of(user), version=user.version)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Removes a user."""
         user = await self._get(request)
-        expected_version(request, user.version)
+        expected = expected_version(request, user.version)
         if user.address == caller_of(request).address:
             raise HttpError(409, "nobody can remove themselves")
+        asked = pb.DeleteUserRequest(address=user.address, expected_version=expected)
         try:
-            await self._addressbook.DeleteUser(pb.DeleteUserRequest(address=user.address), timeout=self._timeout_s)
+            await self._addressbook.DeleteUser(asked, timeout=self._timeout_s)
         except RpcError as error:
-            raise HttpError.of_change(error) from None
+            raise _told(error, expected) from None
         return web.Response(status=204)
 
     async def set_password(self, request: web.Request) -> web.Response:
@@ -132,11 +135,20 @@ def _address(request: web.Request) -> str:
 
 
 def _update(user: pb.User, wanted: UserChange) -> pb.UpdateUserRequest:
-    """The change that comes to what is wanted."""
-    asked = pb.UpdateUserRequest(address=user.address)
+    """The change that comes to what is wanted; nothing is set in it when all is so."""
+    asked = pb.UpdateUserRequest()
     if wanted.display_name is not None:
         asked.display_name = wanted.display_name
     if wanted.login_names is not None:
         asked.remove_login_names.extend(name for name in user.login_names if name not in wanted.login_names)
         asked.add_login_names.extend(name for name in wanted.login_names if name not in user.login_names)
+    if wanted.enabled is not None and wanted.enabled != user.enabled:
+        asked.enabled = wanted.enabled
     return asked
+
+
+def _told(error: RpcError, expected: int | None) -> HttpError:
+    """``expected``: the version that the client named."""
+    if error.code is StatusCode.ABORTED and expected is not None:
+        return HttpError(412, error.message)
+    return HttpError.of_values(error)

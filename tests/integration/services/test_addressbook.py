@@ -209,6 +209,34 @@ async def test_changes_of_two_at_once_are_both_made(valkey: Valkey, clock: FakeC
         assert [event.version for event in await one.events()] == [1, 2, 3]
 
 
+async def test_one_of_many_changes_of_a_version_is_made(valkey: Valkey, clock: FakeClock) -> None:
+    async with store_of(valkey.url) as left, store_of(valkey.url) as right:
+        books = [Book(left, clock), Book(right, clock)]
+        version = (await books[0].create("alice@example.test")).version
+        requests = [
+            pb.UpdateUserRequest(address="alice@example.test", display_name=f"Alice {index}", expected_version=version)
+            for index in range(10)
+        ]
+        changes = [books[index % 2].surface.UpdateUser(asked, None) for index, asked in enumerate(requests)]
+        outcomes = await asyncio.gather(*changes, return_exceptions=True)
+        (made,) = (outcome.user for outcome in outcomes if isinstance(outcome, pb.UpdateUserResponse))
+        assert {outcome.code for outcome in outcomes if isinstance(outcome, RpcError)} == {StatusCode.ABORTED}
+        user = await books[1].get("alice@example.test")
+        assert (user.display_name, user.version) == (made.display_name, version + 1)
+        stale = pb.DeleteUserRequest(address="alice@example.test", expected_version=version)
+        assert await code_of(books[0].surface.DeleteUser(stale, None)) is StatusCode.ABORTED
+        await books[0].surface.DeleteUser(pb.DeleteUserRequest(address=user.address, expected_version=user.version), None)
+        assert await code_of(books[0].get("alice@example.test")) is StatusCode.NOT_FOUND
+
+
+async def test_names_and_whether_somebody_may_sign_in_are_one_change(book: Book) -> None:
+    version = (await book.create("alice@example.test")).version
+    asked = pb.UpdateUserRequest(address="alice@example.test", display_name="Alice A.", enabled=False)
+    changed = (await book.surface.UpdateUser(asked, None)).user
+    assert (changed.display_name, changed.enabled, changed.version) == ("Alice A.", False, version + 1)
+    assert not (await book.credentials("alice")).credentials.enabled
+
+
 async def test_a_name_that_was_given_back_is_free(book: Book) -> None:
     await book.create("alice", "shared")
     await book.names("alice", remove=("shared",))
