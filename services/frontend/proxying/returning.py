@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from parley.platform.applications.messages import aor_of
 from parley.platform.rpc.errors import RpcError
+from parley.platform.telemetry.repeats import Repeats
 from parley.proto.registrar.v1.registrar_pb2 import Binding
 from parley.sip.errors import SipError
 from parley.sip.message import Request
@@ -74,6 +75,7 @@ class ReturningDevices:
         self._peers = peers
         self._spawn = spawn
         self._patience = patience
+        self._repeats = Repeats()
 
     def of_dialog(self) -> MoreTargets:
         """The device of a dialog, which is the one that has the contact; see `Plan.more_targets`."""
@@ -140,14 +142,16 @@ class ReturningDevices:
                 proxied.refuse(503, "Front End Is Stopping", (("Retry-After", "1"),))
             proxied.flow_failed(branch_id, found)
 
-    @staticmethod
-    async def _look(look: Look) -> list[Target]:
+    async def _look(self, look: Look) -> list[Target]:
         """What is found; nothing while the registrars are away, which may be back before the patience is over."""
         try:
-            return await look()
+            found = await look()
         except RpcError as error:
-            logger.info("no other flow could be looked up: %s", error)
+            if self._repeats.is_due(str(error)):
+                logger.info("new flows of devices cannot be looked up: %s", error)
             return []
+        self._repeats.over()
+        return found
 
     def _has_no_time(self, proxied: ProxiedRequest) -> bool:
         """Whether this front end may be gone before a call is answered, which is not sent again; another one can wait."""
