@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,10 +15,12 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.valkey
 
 
-@pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[ParleyCluster]:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyCluster]:
     """Two front ends; who has lost a connection alone is waited for very shortly."""
-    async with ParleyCluster(tmp_path, registrar={"edge_grace": 6.0}, frontend={"flow_grace_seconds": 0.3}) as running:
+    folder = tmp_path_factory.mktemp("cluster")
+    parley = ParleyCluster(folder, registrar={"edge_grace": 6.0}, frontend={"flow_grace_seconds": 0.3})
+    with parley.for_module() as running:
         yield running
 
 
@@ -28,6 +29,12 @@ async def phone(cluster: ParleyCluster, user: str, front_end: int, transport: st
     client = await SipClient(user, transport=transport).connect(cluster.ports[front_end][transport])
     assert (await client.register()).status == 200
     return client
+
+
+async def leave(*clients: SipClient) -> None:
+    """Takes registrations back, lost ones among them, so that the next test finds none."""
+    for client in clients:
+        assert (await client.register(contact="*", expires=0)).status == 200
 
 
 async def restart(cluster: ParleyCluster, front_end: int) -> None:
@@ -60,6 +67,7 @@ async def test_connections_of_the_run_before_are_swept_and_udp_stays(cluster: Pa
     await alice.invite(f"sip:bob@{DOMAIN}")
     over_udp.answer(await over_udp.expect("INVITE"), 486)
     assert (await alice.response()).status == 486
+    await leave(over_udp, alice)
 
 
 @pytest.mark.parametrize("caller_at", [0, 1])
@@ -73,3 +81,4 @@ async def test_a_call_waits_for_who_was_cut_off_by_the_restart(cluster: ParleyCl
     again = await phone(cluster, "bob", 1, "tcp")
     again.answer(await again.expect("INVITE"), 486)
     assert (await alice.response()).status == 486
+    await leave(again, alice)
