@@ -31,8 +31,10 @@ from services.frontend.proxying.wiring import Directory
 
 logger = logging.getLogger(__name__)
 
-_PAUSE_S: Final = 0.2
-"""Between two looks whether a device is back."""
+_FIRST_PAUSE_S: Final = 0.2
+_PAUSE_GROWS: Final = 1.5
+_LONGEST_PAUSE_S: Final = 1.0
+"""Between two looks whether a device is back: many may be waited for, and the registrars are busy with those who come back."""
 _MOST_FLOWS: Final = 4
 """So many flows of one device are tried: who comes and goes is not followed for ever."""
 
@@ -127,13 +129,15 @@ class ReturningDevices:
         ``edge_s``: the patience with one whose front end has gone.
         """
         begun = asyncio.get_running_loop().time()
+        pause = _FIRST_PAUSE_S
         found: list[Target] = []
         try:
             found = await self._look(look)
             while not (found or proxied.is_over or self._has_no_time(proxied)) and await self._is_awaited(
                 target, begun, edge_s
             ):
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(pause)
+                pause = min(pause * _PAUSE_GROWS, _LONGEST_PAUSE_S)
                 found = await self._look(look)
         except SipError as error:
             logger.info("no other flow can be looked up: %s", error)

@@ -116,14 +116,14 @@ def test_patience_depends_on_what_is_gone(edge: str | RpcError, dialog: bool, se
     site = Site()
     site.edge = edge
     flow = GONE if not edge else FlowRef("edge-1", 7, "ipv4:edge-1:9090")
-    assert run(site.wait(flow, dialog=dialog)) == pytest.approx(seconds, abs=0.3)
+    assert run(site.wait(flow, dialog=dialog)) == pytest.approx(seconds, abs=1.0)
     assert site.found == []
 
 
 @pytest.mark.parametrize("dialog", [True, False])
 def test_the_new_flow_is_tried(dialog: bool) -> None:
     site = Site()
-    assert run(site.wait(dialog=dialog, then=(5, site.come_back))) == pytest.approx(5, abs=0.3)
+    assert run(site.wait(dialog=dialog, then=(5, site.come_back))) == pytest.approx(5, abs=1.0)
     assert [target.flow for target in site.found or ()] == [NEW]
 
 
@@ -131,13 +131,13 @@ def test_the_new_flow_is_tried(dialog: bool) -> None:
 def test_registrars_that_are_away_meanwhile_end_no_wait(dialog: bool) -> None:
     site = Site()
     site.bindings = AWAY
-    assert run(site.wait(dialog=dialog, then=(5, site.come_back))) == pytest.approx(5, abs=0.3)
+    assert run(site.wait(dialog=dialog, then=(5, site.come_back))) == pytest.approx(5, abs=1.0)
     assert [target.flow for target in site.found or ()] == [NEW]
 
 
 def test_nobody_waits_for_an_answer_any_more() -> None:
     site = Site()
-    assert run(site.wait(then=(1, lambda: setattr(site, "is_over", True)))) == pytest.approx(1, abs=0.3)
+    assert run(site.wait(then=(1, lambda: setattr(site, "is_over", True)))) == pytest.approx(1, abs=1.0)
     assert site.found == []
 
 
@@ -145,13 +145,13 @@ def test_nobody_waits_for_an_answer_any_more() -> None:
 def test_a_flow_of_our_own_run_or_of_the_one_before(edge: str, seconds: float) -> None:
     site = Site()
     site.edge = edge
-    assert run(site.wait(FlowRef("edge-2", 7))) == pytest.approx(seconds, abs=0.3)
+    assert run(site.wait(FlowRef("edge-2", 7))) == pytest.approx(seconds, abs=1.0)
 
 
 def test_who_was_sent_away_by_us_is_waited_for_longer() -> None:
     site = Site(draining=True)
     site.edge = "ipv4:edge-2:9090"
-    assert run(site.wait(FlowRef("edge-2", 7))) == pytest.approx(20, abs=0.3)
+    assert run(site.wait(FlowRef("edge-2", 7))) == pytest.approx(20, abs=1.0)
 
 
 def test_a_call_at_a_front_end_that_ends_is_refused_at_once() -> None:
