@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S: Final = 0.2
 _PAUSE_GROWS: Final = 1.5
 _LONGEST_PAUSE_S: Final = 1.0
-"""Between two looks whether a device is back: many may be waited for, and the registrars are busy with those who come back."""
+"""Between two looks whether a device is back: many may be waited for, while registrars are busy with those who come back."""
 _MOST_FLOWS: Final = 4
 """So many flows of one device are tried: who comes and goes is not followed for ever."""
 
