@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from parley.platform.applications.messages import aor_of
 from parley.platform.rpc.errors import RpcError
-from parley.platform.telemetry.repeats import Repeats
 from parley.proto.registrar.v1.registrar_pb2 import Binding
 from parley.sip.errors import SipError
 from parley.sip.message import Request
@@ -77,7 +76,6 @@ class ReturningDevices:
         self._peers = peers
         self._spawn = spawn
         self._patience = patience
-        self._repeats = Repeats()
 
     def of_dialog(self) -> MoreTargets:
         """The device of a dialog, which is the one that has the contact; see `Plan.more_targets`."""
@@ -132,44 +130,32 @@ class ReturningDevices:
         pause = _FIRST_PAUSE_S
         found: list[Target] = []
         try:
-            found = await self._look(look)
+            found = await look()
             while not (found or proxied.is_over or self._has_no_time(proxied)) and await self._is_awaited(
                 target, begun, edge_s
             ):
                 await asyncio.sleep(pause)
                 pause = min(pause * _PAUSE_GROWS, _LONGEST_PAUSE_S)
-                found = await self._look(look)
-        except SipError as error:
-            logger.info("no other flow can be looked up: %s", error)
+                found = await look()
+        except (RpcError, SipError) as error:  # who waits would only add to what registrars have no time for
+            logger.info("no other flow could be looked up: %s", error)
         finally:
             if not found and self._has_no_time(proxied):
                 proxied.refuse(503, "Front End Is Stopping", (("Retry-After", "1"),))
             proxied.flow_failed(branch_id, found)
-
-    async def _look(self, look: Look) -> list[Target]:
-        """What is found; nothing while the registrars are away, which may be back before the patience is over."""
-        try:
-            found = await look()
-        except RpcError as error:
-            if self._repeats.is_due(str(error)):
-                logger.info("new flows of devices cannot be looked up: %s", error)
-            return []
-        self._repeats.over()
-        return found
 
     def _has_no_time(self, proxied: ProxiedRequest) -> bool:
         """Whether this front end may be gone before a call is answered, which is not sent again; another one can wait."""
         return proxied.is_invite() and self._leaving.is_ending()
 
     async def _is_awaited(self, target: Target, begun: float, edge_s: float) -> bool:
-        """Whether the device of a flow that is gone may still come back."""
+        """Whether the device of a flow that is gone may still come back. Raises RpcError."""
         waited = asyncio.get_running_loop().time() - begun
         if waited < self._patience.flow_s:
             return True
         return waited < edge_s and await self._is_edge_gone(target)
 
     async def _is_edge_gone(self, target: Target) -> bool:
-        """Whether the front end of a flow has ended, as far as anybody can say."""
         flow = target.flow
         if not isinstance(flow, FlowRef):
             return False
@@ -178,10 +164,7 @@ class ReturningDevices:
                 return True
         elif not flow.edge_address or self._peers.is_away(flow.edge_address):
             return True
-        try:
-            return not await self._directory.edge_address(flow.edge_uid, flow.connection_id)
-        except RpcError:
-            return True
+        return not await self._directory.edge_address(flow.edge_uid, flow.connection_id)
 
 
 def _is_held(target: Target) -> bool:
