@@ -231,8 +231,7 @@ class AddressBookSurface(AddressBookServicer):
         def change(user: pb.User) -> None:
             user.enabled = request.enabled
 
-        kind = UserChanged.KIND_ENABLED if request.enabled else UserChanged.KIND_DISABLED
-        return pb.SetEnabledResponse(user=await self._apply(request.address, kind, change))
+        return pb.SetEnabledResponse(user=await self._apply(request.address, _kind_of_enabled(request.enabled), change))
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Any) -> pb.UpdateUserResponse:
         """Changes names. A new login name works with digest once the password is set again: only then is it derived."""
@@ -246,16 +245,14 @@ class AddressBookSurface(AddressBookServicer):
             if request.HasField("enabled"):
                 user.enabled = request.enabled
 
-        kind = UserChanged.KIND_UPDATED
-        if request.HasField("enabled"):
-            kind = UserChanged.KIND_ENABLED if request.enabled else UserChanged.KIND_DISABLED
-        expected = request.expected_version if request.HasField("expected_version") else None
+        kind = _kind_of_enabled(request.enabled) if request.HasField("enabled") else UserChanged.KIND_UPDATED
+        expected = _expected_version(request)
         return pb.UpdateUserResponse(user=await self._apply(request.address, kind, change, expected))
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Any) -> pb.DeleteUserResponse:
         """Removes a user."""
         user = (await self._find(request.address)).user
-        expected = request.expected_version if request.HasField("expected_version") else None
+        expected = _expected_version(request)
         try:
             await self._repository.delete(user.address, self._event(user, UserChanged.KIND_DELETED), expected)
         except Absent:
@@ -379,6 +376,14 @@ class AddressBookSurface(AddressBookServicer):
 
 def _failed(item: pb.CredentialsLookup, code: StatusCode, message: str) -> pb.CredentialsResult:
     return pb.CredentialsResult(id=item.id, status=ItemStatus(code=code.value[0], message=message))
+
+
+def _kind_of_enabled(enabled: bool) -> UserChanged.Kind.ValueType:
+    return UserChanged.KIND_ENABLED if enabled else UserChanged.KIND_DISABLED
+
+
+def _expected_version(request: pb.UpdateUserRequest | pb.DeleteUserRequest) -> int | None:
+    return request.expected_version if request.HasField("expected_version") else None
 
 
 def _no_user(text: str) -> RpcError:

@@ -107,12 +107,13 @@ class Sweeper:
     async def _sweep_flows(self, restart: Restart, now_ms: int) -> int:
         taken = 0
         for shard in range(SHARDS):
-            cursor = ""
-            while cursor != "0":
+            cursor, is_over = "0", False
+            while not is_over:
                 lost, cursor = await self._repository.sweep_flows(
-                    shard, restart.edge_uid, restart.first_connection, now_ms, cursor or "0"
+                    shard, restart.edge_uid, restart.first_connection, now_ms, cursor
                 )
                 taken += self._note(shard, lost, "flow_lost")
+                is_over = cursor == "0"
         return taken
 
     def _note(self, shard: int, count: int, cause: str) -> int:
