@@ -110,7 +110,7 @@ class Process:
         """Before all else, so that who asks is answered, however long the start takes."""
         if platform.health_port >= 0:
             self._health_server = HealthServer(self._health, platform.bind, platform.health_port)
-            await self._health.set(ready=False)
+            await self._health.set(ready=False, in_service=False)
             await self._health_server.start()
         self._metrics = MetricsServer(platform.bind, platform.metrics_port, lambda: self.ready)
         try:
@@ -179,7 +179,9 @@ class Process:
         """Keeps the gRPC health service in step."""
         while True:
             is_waiting = self._waiting is not None and bool(self._waiting.reasons)
-            await self._health.set(ready=self.ready, started=self._runner.started_once or is_waiting)
+            await self._health.set(
+                ready=self.ready, in_service=self._runner.in_service, started=self._runner.started_once or is_waiting
+            )
             await asyncio.sleep(0.25)
 
     def _write_run_file(self) -> None:

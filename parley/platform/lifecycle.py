@@ -60,6 +60,12 @@ class Service(Protocol):
     def remaining(self) -> Mapping[str, int]:
         """What it still serves, by kind, as calls; nothing when all its work is short."""
 
+    def holds_datagrams(self, *, ending: bool) -> bool:
+        """Whether clients over UDP, reached by way of a Service, are not to be cut off though it takes no new work.
+
+        ``ending``: the process was told to end, so no new client is sent to it whatever it says.
+        """
+
     async def stop(self) -> None:
         """Closes everything."""
 
@@ -84,6 +90,10 @@ class ShortWorkService:
     def remaining(self) -> Mapping[str, int]:
         """Nothing."""
         return {}
+
+    def holds_datagrams(self, *, ending: bool) -> bool:
+        """It has no clients over UDP."""
+        return False
 
     async def stop(self) -> None:
         """Takes no new work."""

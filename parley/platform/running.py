@@ -73,6 +73,18 @@ class Runner:
         return self.phase is Phase.RUNNING and all(service.ready for service in self._started)
 
     @property
+    def in_service(self) -> bool:
+        """Whether a load balancer is to go on naming it: it takes work, or has clients over UDP that it would be cut off from.
+
+        Where Kubernetes translates addresses, what a pod sends by UDP finds its way only for as long as the pod is ready:
+        then kube-proxy forgets the translations. New clients go to other pods without that once a pod ends.
+        """
+        return self.ready or (
+            self._drain_task is not None
+            and any(service.holds_datagrams(ending=self.ending) for service in self._started)
+        )
+
+    @property
     def ending(self) -> bool:
         """Whether it was told to end."""
         return self._terminate.is_set()

@@ -158,6 +158,10 @@ class AvEdgeService:
         """Allocations that go on."""
         return {"allocations": self._relays.allocations if self._relays is not None else 0}
 
+    def holds_datagrams(self, *, ending: bool) -> bool:
+        """While allocations go on: a client cannot take its own to another edge."""
+        return self.remaining()["allocations"] > 0
+
     async def stop(self) -> None:
         """Ends all allocations and closes all ports."""
         self._serving = False

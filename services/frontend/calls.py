@@ -64,6 +64,8 @@ class Call:
     started_at: float
     traceparent: str = ""
     voice: bool = True
+    has_udp: bool = False
+    """Whether a phone of it is reached over UDP from here."""
     ringing: bool = False
     answered_at: float | None = None
     to_tag: str = ""
@@ -99,15 +101,30 @@ class CallTracker:
         """The call of that key, if it goes on."""
         return self._calls.get(key)
 
+    @property
+    def have_udp(self) -> bool:
+        """Whether there is a call with a phone that is reached over UDP from here; looks at all there are."""
+        return any(call.has_udp for call in self._calls.values())
+
     def started(
-        self, key: CallKey, *, from_aor: str, to_aor: str, now: float, traceparent: str = "", voice: bool = True
-    ) -> CallChanged | None:
-        """An INVITE outside any dialog was authenticated and is being routed. ``voice``: not one for messages alone."""
+        self, key: CallKey, *, from_aor: str, to_aor: str, now: float, traceparent: str = "", voice: bool = True,
+        over_udp: bool = False,
+    ) -> CallChanged | None:  # fmt: skip
+        """An INVITE outside any dialog was authenticated and is being routed.
+
+        ``voice``: not one for messages alone; ``over_udp``: the caller is on UDP.
+        """
         if key in self._calls:
             return None
-        call = self._calls[key] = Call(key, from_aor, to_aor, now, traceparent, voice)
+        call = self._calls[key] = Call(key, from_aor, to_aor, now, traceparent, voice, over_udp)
         _CALLS.set(len(self._calls))
         return self._fact(call, CallChanged.KIND_STARTED, now)
+
+    def offered_over_udp(self, key: CallKey) -> None:
+        """A call goes to a phone on UDP from here."""
+        call = self._calls.get(key)
+        if call is not None:
+            call.has_udp = True
 
     def provisional(self, key: CallKey, status: int, now: float, to_tag: str = "") -> CallChanged | None:
         """A 101 to 199 went to the caller; the first one that tells of ringing or early media counts."""

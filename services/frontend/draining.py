@@ -2,18 +2,19 @@
 
 What is written to a connection in its last moment may arrive while its answer does not. Offered again over the next
 connection of that device, a BYE is answered 481 then, and a message is shown twice; so is what a client asks again
-elsewhere. Over UDP there is nothing to close, but whoever asked is still answered from here alone.
+elsewhere. A phone that rings takes its call where it was offered, or not at all. Over UDP there is nothing to close, but
+whoever asked is still answered from here alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from parley.sip.transaction import TransactionTable
 from services.frontend.flows import Flow, Flows
-from services.frontend.proxying.branches import LocalBranches
+from services.frontend.proxying.branches import LocalBranch, LocalBranches
 from services.frontend.proxying.context import ProxiedRequest
 
 _LOOK_S: Final = 0.05
@@ -22,13 +23,23 @@ _CLOSED_A_SECOND: Final = 2000
 
 
 def waiting_connections(table: TransactionTable, local: LocalBranches) -> set[int]:
-    """Numbers of the flows over which a request was sent or came that has no answer yet."""
-    asked = {
-        transaction.owner.flow.connection_id
-        for transaction in table.unanswered()
-        if isinstance(transaction.owner, ProxiedRequest)
-    }
-    return asked.union(local.unanswered())
+    """Numbers of the flows over which a request was sent or came that has no final answer yet."""
+    return {flow.connection_id for flow in _waiting(table)}.union(local.unanswered())
+
+
+def waits_over_udp(table: TransactionTable) -> bool:
+    """Whether somebody on UDP waits for an answer from here, or rings."""
+    return any(not flow.reliable for flow in _waiting(table))
+
+
+def _waiting(table: TransactionTable) -> Iterator[Flow]:
+    """The flows of requests that came and have no final answer, and of those that were sent and have a provisional one."""
+    for asked in table.unanswered():
+        if isinstance(asked.owner, ProxiedRequest):
+            yield asked.owner.flow
+    for sent in table.proceeding():
+        if isinstance(sent.owner, LocalBranch):
+            yield sent.owner.flow
 
 
 async def close_connections(flows: Flows, waiting: Callable[[], Collection[int]], *, until: float) -> None:

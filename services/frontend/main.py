@@ -38,7 +38,7 @@ from services.frontend.config import FrontendConfig
 from services.frontend.credentials import CredentialCache
 from services.frontend.directory import BackendDirectory
 from services.frontend.dispatcher import Dispatcher
-from services.frontend.draining import close_connections, waiting_connections
+from services.frontend.draining import close_connections, waiting_connections, waits_over_udp
 from services.frontend.dsk import dsk_context, renew
 from services.frontend.flows import Flow, Flows
 from services.frontend.guessing import GuessGuard
@@ -309,6 +309,10 @@ class FrontendService:
     def remaining(self) -> Mapping[str, int]:
         """Calls that go on, and connections; an association of UDP is none, and nobody closes it."""
         return {"calls": len(self._calls), "connections": sum(flow.transport != "UDP" for flow in self._flows)}
+
+    def holds_datagrams(self, *, ending: bool) -> bool:
+        """To its end where that comes; else while phones on UDP have calls here, or wait for an answer."""
+        return ending or self._calls.have_udp or waits_over_udp(self._driver.table)
 
     async def stop(self) -> None:
         """Closes ports, connections and streams."""

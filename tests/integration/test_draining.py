@@ -47,6 +47,38 @@ async def test_connection_on_which_a_request_waits_is_closed_once_it_is_answered
             await asyncio.wait_for(alice.closed.wait(), 5)
 
 
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_phone_that_rings_may_be_answered_before_its_front_end_ends(tmp_path: Path, transport: str) -> None:
+    async with ParleyCluster(tmp_path) as own:
+        alice = await registered(own, "alice", 0)
+        bob = await registered(own, "bob", 1, transport)
+        idle = await registered(own, "carol", 1, "tcp")
+        invite = await alice.invite("sip:bob@example.test")
+        offer = await bob.expect("INVITE")
+        bob.answer(offer, 180)
+        while (await alice.response(final=False)).status != 180:
+            pass
+
+        own.front_ends[1].signal(signal.SIGTERM)
+        await asyncio.wait_for(idle.closed.wait(), 10)
+        await asyncio.sleep(0.5)  # ten looks at what waits
+        assert not bob.closed.is_set()
+        assert own.front_ends[1].exit_code is None
+        bob.answer(offer, 200)
+        answer = await alice.response()
+        assert answer.status == 200
+
+        async def ended() -> bool:
+            return own.front_ends[1].exit_code == 0
+
+        await eventually(ended, timeout=10, what="the front end ends")
+        if transport == "tcp":  # the socket of this phone on UDP hears one front end alone
+            again = await phone(own, "bob", 0, transport)
+            assert (await again.register(contact=f"<{bob.contact}>")).status == 200
+            alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
+            await again.expect("ACK")
+
+
 async def test_device_that_was_sent_away_by_the_front_end_that_is_asked_is_waited_for_longer(tmp_path: Path) -> None:
     """It is not gone of itself, so it will be back, wherever its front end stands in its drain."""
     async with ParleyCluster(tmp_path, frontend={"flow_grace_seconds": 0.3, "drain_seconds": 0.5}) as own:

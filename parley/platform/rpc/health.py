@@ -1,8 +1,10 @@
-"""The standard health service (grpc.health.v1) of a process, with three names.
+"""The standard health service (grpc.health.v1) of a process, with three names, and "".
 
 ``startup`` is that all services have started once, or wait for Redis or Kafka, however long: to start the process anew would
-not bring them. ``liveness`` is that the event loop answers; ``readiness``, also asked as "", that listeners are open and
-nothing drains. A missing Redis or Kafka is in none of them, but for this: services that need one start when it is there.
+not bring them. ``liveness`` is that the event loop answers. "" is that it takes new work: listeners are open, nothing drains.
+``readiness`` is that whoever spreads clients over processes is to keep this one: the same, but that a drain does not end it
+while clients over UDP would be cut off (`parley.platform.running.Runner.in_service`). A missing Redis or Kafka is in none of
+them, but for this: services that need one start when it is there.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ class Health:
         """Serves it on a ``grpc.aio`` server."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
-    async def set(self, *, ready: bool, started: bool = False) -> None:
+    async def set(self, *, ready: bool, in_service: bool, started: bool = False) -> None:
         """Changes it; who watches is told. ``started``: as ``startup`` has it; once it was it is, whatever comes."""
         self._started |= started
-        states = {STARTUP: self._started, LIVENESS: True, READINESS: ready, "": ready}
+        states = {STARTUP: self._started, LIVENESS: True, READINESS: in_service, "": ready}
         response = health_pb2.HealthCheckResponse
         for name, good in states.items():
             await self._servicer.set(name, response.SERVING if good else response.NOT_SERVING)

@@ -220,7 +220,7 @@ class RpcHost:
 
     async def set_health(self, *, ready: bool) -> None:
         """What the health service says."""
-        await self._health.set(ready=ready)
+        await self._health.set(ready=ready, in_service=ready)
 
     async def stop(self, grace_s: float = 1.0) -> None:
         """Stops serving, then closes the channels.

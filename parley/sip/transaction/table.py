@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from parley.sip.message import Request, Response
-from parley.sip.transaction.base import Transaction, TransactionError
+from parley.sip.transaction.base import State, Transaction, TransactionError
 from parley.sip.transaction.client import ClientTransaction
 from parley.sip.transaction.deadlines import DeadlineHeap
 from parley.sip.transaction.keys import cancelled_key, client_key, server_key
@@ -91,6 +91,10 @@ class TransactionTable:
     def unanswered(self) -> list[ServerTransaction]:
         """The requests that came and have no final response; looks at all there are."""
         return [transaction for transaction in self._servers.values() if not transaction.answered]
+
+    def proceeding(self) -> list[ClientTransaction]:
+        """The requests that were sent and have provisional responses alone; looks at all there are."""
+        return [transaction for transaction in self._clients.values() if transaction.state is State.PROCEEDING]
 
     def next_deadline(self) -> float | None:
         """When ``expire`` is wanted next (monotonic seconds), None when nothing is awaited."""

@@ -339,6 +339,8 @@ class ProxyCore:
             branch = DeadBranch(prepared.request)
             user.on_failure(branch, 430)
             return branch
+        if not out.reliable and (key := self._call_key(proxied.request)) is not None:
+            self._calls.offered_over_udp(key)
         return self._local.open(prepared.request, out, user)
 
     def new_via(self, branch: Branch) -> str:
@@ -386,6 +388,7 @@ class ProxyCore:
         fact = self._calls.started(
             key, from_aor=aor_of(request.from_), to_aor=aor_of(request.to), now=self._clock.wall(),
             traceparent=proxied.span.traceparent, voice=offers_media(request.body),
+            over_udp=proxied.flow.transport == "UDP",
         )  # fmt: skip
         if fact is not None:
             self._facts.publish(TOPIC, key.call_id, fact, proxied.span.traceparent)

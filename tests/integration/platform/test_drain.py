@@ -14,6 +14,7 @@ import aiohttp
 import grpc
 import pytest
 from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parley.proto.platform.v1.process_pb2 import StatusRequest
 from parley.proto.platform.v1.process_pb2_grpc import ProcessStub
@@ -43,16 +44,16 @@ sys.exit(done.returncode)
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[ParleyCluster]:
     """A front end that drains for as long as a test needs."""
-    platform = {"drain_seconds": 120}
+    platform = {"drain_seconds": 120, "health_port": 0}
     async with ParleyCluster(
         tmp_path / "c", front_ends=1, registrars=1, platform=platform, frontend={"drain_seconds": 120}
     ) as running:
         yield running
 
 
-async def called(cluster: ParleyCluster) -> tuple[SipClient, SipClient, list[object]]:
-    """Two phones with a call, the second of them over TCP."""
-    alice = await SipClient("alice").connect(cluster.ports[0]["udp"])
+async def called(cluster: ParleyCluster, transport: str = "udp") -> tuple[SipClient, SipClient, list[object]]:
+    """Two phones with a call, the second of them over TCP; ``transport``: that of the first."""
+    alice = await SipClient("alice", transport=transport).connect(cluster.ports[0][transport])
     bob = await SipClient("bob", transport="tcp").connect(cluster.ports[0]["tcp"])
     for client in (alice, bob):
         assert (await client.register()).status == 200
@@ -62,6 +63,15 @@ async def called(cluster: ParleyCluster) -> tuple[SipClient, SipClient, list[obj
     alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
     await bob.expect("ACK")
     return alice, bob, [invite, answer]
+
+
+async def in_service(node: Node) -> bool:
+    """What the probe of a pod is told."""
+    address = json.loads((node.folder / "run.json").read_text())["health"]
+    async with grpc.aio.insecure_channel(address) as channel:
+        asked = health_pb2.HealthCheckRequest(service="readiness")
+        answer = await health_pb2_grpc.HealthStub(channel).Check(asked, timeout=5)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 async def is_ready(node: Node) -> bool:
@@ -94,6 +104,44 @@ async def test_front_end_drains_and_comes_back(cluster: ParleyCluster) -> None:
     assert await is_ready(node)
     carol = await SipClient("carol").connect(cluster.ports[0]["udp"])
     assert (await carol.register()).status == 200
+
+
+async def out_of_service(node: Node) -> None:
+    """Returns once the probe of a pod is told so."""
+
+    async def look() -> bool:
+        return not await in_service(node)
+
+    await eventually(look, timeout=30, what="it is out of service")
+
+
+@pytest.mark.valkey
+async def test_pod_stays_in_its_services_while_phones_on_udp_have_calls(cluster: ParleyCluster) -> None:
+    """Where addresses are translated for it, what it sends to them would else go astray."""
+    node = cluster.front_ends[0]
+    alice, bob, dialog = await called(cluster)
+    assert (await node.parley("drain")).returncode == 0
+    assert not await is_ready(node)
+    for _ in range(8):
+        assert await in_service(node)
+        await asyncio.sleep(0.1)
+    await alice.hang_up(bob, *dialog)  # type: ignore[arg-type]
+    await out_of_service(node)
+    assert (await node.parley("undrain")).returncode == 0
+    await eventually(lambda: in_service(node), timeout=30, what="it is back")
+
+
+@pytest.mark.valkey
+async def test_pod_leaves_its_services_at_once_when_only_connections_have_calls(cluster: ParleyCluster) -> None:
+    node = cluster.front_ends[0]
+    alice, bob, dialog = await called(cluster, "tcp")
+    assert (await node.parley("drain")).returncode == 0
+    await out_of_service(node)
+    assert json.loads((await node.parley("--json", "drain")).stdout)["services"][0]["remaining"]["calls"] == "1"
+    # One that ends is sent nothing new for that reason alone, and has phones on UDP to the end.
+    node.signal(signal.SIGTERM)
+    await eventually(lambda: in_service(node), timeout=30, what="it is in service until it ends")
+    await alice.hang_up(bob, *dialog)  # type: ignore[arg-type]
 
 
 @pytest.mark.valkey

@@ -26,6 +26,7 @@ class Part:
         self.ready = False
         self.empty = asyncio.Event()
         self.failure: Exception | None = None
+        self.datagrams = False
         self._log = log
 
     def register(self) -> None:
@@ -51,6 +52,9 @@ class Part:
 
     def remaining(self) -> Mapping[str, int]:
         return {"calls": 0 if self.empty.is_set() else 3}
+
+    def holds_datagrams(self, *, ending: bool) -> bool:
+        return ending or self.datagrams
 
     async def stop(self) -> None:
         self._log.append(f"stop {self.name}")
@@ -230,6 +234,32 @@ async def test_drain_does_not_end_the_process_and_undrain_makes_it_ready(life: L
     life.runner.undrain()
     assert (life.runner.phase, life.runner.ready) == (Phase.RUNNING, True)
     assert life.runs
+
+
+async def test_a_drain_takes_it_out_of_service_once_no_client_over_udp_is_cut_off_by_that(life: Life) -> None:
+    assert not life.runner.in_service
+    await life.start()
+    assert life.runner.in_service
+    life.second.datagrams = True
+    life.runner.drain()
+    await turns()
+    assert (life.runner.ready, life.runner.in_service) == (False, True)
+    life.second.datagrams = False
+    assert not life.runner.in_service
+    life.runner.undrain()
+    assert life.runner.in_service
+
+
+async def test_who_ends_stays_in_service_for_as_long_as_its_services_say(life: Life) -> None:
+    await life.start()
+    life.runner.terminate()
+    await turns()
+    assert (life.runner.ready, life.runner.in_service) == (False, True)
+    for part in (life.first, life.second):
+        part.empty.set()
+    await turns()
+    assert life.runner.in_service  # the last answers go out while it closes
+    assert await life.exit_code() == 0
 
 
 async def test_undrain_in_the_middle_of_a_drain(life: Life) -> None:

@@ -19,7 +19,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 @pytest.fixture
 async def health() -> Health:
     made = Health()
-    await made.set(ready=False)
+    await made.set(ready=False, in_service=False)
     return made
 
 
@@ -42,11 +42,11 @@ async def serving(server: HealthServer) -> set[str]:
 
 async def test_names_through_the_life_of_a_process(health: Health, server: HealthServer) -> None:
     assert await serving(server) == {"liveness"}
-    await health.set(ready=True, started=True)
+    await health.set(ready=True, in_service=True, started=True)
     assert await serving(server) == {"liveness", "startup", "readiness", ""}
-    await health.set(ready=False, started=True)  # it drains
-    assert await serving(server) == {"liveness", "startup"}
-    await health.set(ready=False)  # it stops
+    await health.set(ready=False, in_service=True, started=True)  # it drains, and clients over UDP are not to be cut off
+    assert await serving(server) == {"liveness", "startup", "readiness"}
+    await health.set(ready=False, in_service=False)  # it stops
     assert await serving(server) == {"liveness", "startup"}
 
 

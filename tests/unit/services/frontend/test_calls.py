@@ -49,6 +49,20 @@ def test_answered_call_has_every_fact_once(tracker: CallTracker) -> None:
     assert len(tracker) == 0
 
 
+def test_calls_with_a_phone_on_udp_are_known(tracker: CallTracker) -> None:
+    start(tracker)
+    assert not tracker.have_udp
+    tracker.offered_over_udp(CallKey("another", "tag"))
+    assert not tracker.have_udp
+    tracker.offered_over_udp(KEY)
+    assert tracker.have_udp
+    tracker.failed(KEY, 486, 101)
+    assert not tracker.have_udp
+    other = CallKey("def@host", "from2")
+    tracker.started(other, from_aor="sip:a@example.test", to_aor="sip:b@example.test", now=102, over_udp=True)
+    assert tracker.have_udp
+
+
 def test_facts_name_both_sides_and_the_front_end() -> None:
     tracker = CallTracker("edge-7")
     started, ringing = start(tracker), tracker.provisional(KEY, 180, 101, "desk")

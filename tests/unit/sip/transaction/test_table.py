@@ -201,6 +201,20 @@ def test_heap_keeps_a_popped_item_until_removed() -> None:
     assert len(heap) == 0
 
 
+def test_proceeding_are_those_with_provisional_responses_alone() -> None:
+    table = TransactionTable()
+    made = [client_transaction(make_request(via=f"SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK{n}"), reliable=True) for n in "abc"]
+    for transaction in made:
+        assert table.add(transaction)
+        transaction.start(0.0)
+    assert table.proceeding() == []
+    for transaction, status in zip(made, (100, 180, 486), strict=True):
+        transaction.receive_response(make_response(transaction.request, status), 0.1)
+    assert table.proceeding() == made[:2]
+    made[1].receive_response(make_response(made[1].request, 200), 0.2)
+    assert table.proceeding() == made[:1]
+
+
 def test_heap_does_not_grow_with_removed_items() -> None:
     heap: DeadlineHeap[int] = DeadlineHeap()
     keep = heap.add(-1, 1e9)
