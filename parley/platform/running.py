@@ -74,14 +74,13 @@ class Runner:
 
     @property
     def in_service(self) -> bool:
-        """Whether a load balancer is to go on naming it: it takes work, or has clients over UDP that it would be cut off from.
+        """Whether a load balancer is to go on naming it: it takes work, or would be cut off from clients over UDP.
 
-        Where Kubernetes translates addresses, what a pod sends by UDP finds its way only for as long as the pod is ready:
-        then kube-proxy forgets the translations. New clients go to other pods without that once a pod ends.
+        Once a pod is not ready, kube-proxy forgets how the addresses of its datagrams were translated, and what it sends
+        finds no client. Of a pod that was told to end new clients hear nothing anyway.
         """
         return self.ready or (
-            self._drain_task is not None
-            and any(service.holds_datagrams(ending=self.ending) for service in self._started)
+            self._drain_task is not None and any(service.holds_datagrams(ending=self.ending) for service in self._started)
         )
 
     @property

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
+from dataclasses import replace
 
 import pytest
 
+from parley.stun.addresses import Address
 from parley.stun.probe import Probe, ProbeError
 from tests.support.cluster import CommandError
-from tests.support.cluster_install import Installation, Pod, aside
+from tests.support.cluster_install import Installation, Pod, Relay, aside
 from tests.support.cluster_people import People
 from tests.support.cluster_phone import Phone
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, until
 
 
 def command(parley: Installation, *arguments: str) -> str:
@@ -82,6 +85,27 @@ async def test_a_pod_that_is_deleted_lets_its_calls_end_first(people: People, pa
     await asyncio.gather(caller.end(), callee.end())
 
 
+@pytest.mark.parametrize("leaving", ["caller", "callee"])
+async def test_a_phone_that_rings_is_answered_though_a_front_end_of_the_call_ends(
+    people: People, parley: Installation, leaving: str
+) -> None:
+    """It rings for longer than it takes until the pod drains and its nodes have heard all that it says."""
+    nodes = sorted(parley.cluster.node_ips)
+    pods = {nodes.index(pod.node): pod for pod in await aside(parley.ready, "frontend", 2)}
+    caller = people.phone("udp", 0, only=True, refresh=500)
+    callee = people.phone("tcp", 1, refresh=500, ring=6.0)
+    await asyncio.gather(caller.start(), callee.start())
+    calling = asyncio.create_task(caller.call(callee))
+    await until(lambda: callee.offered > 0)
+    pod = pods[0 if leaving == "caller" else 1]
+    await aside(parley.space.kubectl, "delete", "pod", pod.name, "--wait=false")
+    call = await calling
+    await caller.ask_in(call, "BYE")
+    assert callee.offered == 1
+    assert not people.ledger.failures, people.ledger.summary()
+    await asyncio.gather(caller.end(), callee.end())
+
+
 async def not_ready_or_gone(parley: Installation, pod: Pod) -> None:
     """Returns once the pod is no place for new work."""
 
@@ -102,40 +126,64 @@ async def eventually_moved(caller: Phone, callee: Phone, parley: Installation, p
 
 
 async def test_allocations_of_the_relay_end_within_the_bound(people: People, parley: Installation) -> None:
-    pod = (await aside(parley.ready, "avedge"))[0]
-    relay = await aside(parley.relay, next(people.names))
-    async with Probe.open(relay.server) as old:
-        await old.allocate(relay.username, relay.password)
-        await aside(command, parley, "drain", pod.name)
-        try:
-            await not_ready(parley, pod)
-            assert await old.refresh() > 0, "who is there goes on"
-        finally:
-            await aside(command, parley, "undrain", pod.name)
-        await not_ready(parley, pod, ready=True)
-        assert await old.refresh() > 0
-        await aside(parley.space.kubectl, "delete", "pod", pod.name, "--wait=false")
-        assert await old.refresh() > 0
-        grace = parley.space.kubectl_json("get", parley.workload("avedge"))["spec"]["template"]["spec"]
-        async with asyncio.timeout(grace["terminationGracePeriodSeconds"] + 5):
+    """Another edge is there: nodes forget the way to one that is not ready then."""
+    before = await aside(parley.ready, "avedge")
+    await aside(parley.scale, "avedge", 2)
+    try:
+        pod = next(each for each in await aside(parley.ready, "avedge", 2) if each.uid == before[0].uid)
+        server = Address(*parley.edges("turn-udp", sorted(parley.cluster.node_ips).index(pod.node))[0])
+        relay = replace(await aside(parley.relay, next(people.names)), server=server)
+        async with Probe.open(server) as old:
+            await old.allocate(relay.username, relay.password)
+            await drain_and_back(parley, pod, old, relay)
+            await aside(parley.space.kubectl, "delete", "pod", pod.name, "--wait=false")
+            await goes_on_until_the_bound(parley, pod, old)
+        await eventually(lambda: serves(relay), timeout=30, what="the other edge serves, or the next one")
+    finally:
+        await aside(parley.scale, "avedge", len(before))
+    await aside(parley.ready, "avedge", len(before))
 
-            async def gone() -> bool:
-                found = await aside(parley.space.kubectl, "get", "pods", "--output=name")
-                return pod.name not in found
 
-            await eventually(gone, timeout=grace["terminationGracePeriodSeconds"] + 5, what="the drain is bounded")
-    await aside(parley.ready, "avedge")
-    server = await aside(parley.relay_address)  # perhaps at another node; what was issued before is good there too
+async def serves(relay: Relay) -> bool:
+    """Whether somebody new gets an allocation."""
+    try:
+        async with Probe.open(relay.server) as new:
+            await new.allocate(relay.username, relay.password)
+    except (ProbeError, OSError, TimeoutError):
+        return False
+    return True
 
-    async def served() -> bool:
-        try:
-            async with Probe.open(server) as new:
-                await new.allocate(relay.username, relay.password)
-        except (ProbeError, OSError, TimeoutError):
-            return False
-        return True
 
-    await eventually(served, timeout=30, what="the next one serves")
+async def drain_and_back(parley: Installation, pod: Pod, old: Probe, relay: Relay) -> None:
+    """New clients are refused meanwhile, who is there goes on."""
+    await aside(command, parley, "drain", pod.name)
+    try:
+        assert not await serves(relay)
+        for _ in range(6):
+            assert await old.refresh() > 0
+            await asyncio.sleep(0.5)
+    finally:
+        await aside(command, parley, "undrain", pod.name)
+    await not_ready(parley, pod, ready=True)
+    assert await old.refresh() > 0
+
+
+async def goes_on_until_the_bound(parley: Installation, pod: Pod, old: Probe) -> None:
+    """An allocation of an edge that was told to end."""
+    settings = parley.space.kubectl_json("get", parley.workload("avedge"))["spec"]["template"]["spec"]
+    pause = settings["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    grace = settings["terminationGracePeriodSeconds"]
+    drain = grace - pause - 15  # what the chart adds for closing
+    begun = time.monotonic()
+    while time.monotonic() < begun + pause + drain - 1:
+        assert await old.refresh() > 0, f"cut off {time.monotonic() - begun:.1f} s after its edge was told to end"
+        await asyncio.sleep(0.5)
+
+    async def gone() -> bool:
+        found = await aside(parley.space.kubectl, "get", "pods", "--output=name")
+        return pod.name not in found
+
+    await eventually(gone, timeout=grace + 5, what="the drain is bounded")
 
 
 async def test_a_pod_that_does_not_exist_is_said_to(parley: Installation) -> None:

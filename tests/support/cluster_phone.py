@@ -39,14 +39,16 @@ class Phone(Line):
 
     def __init__(
         self, user: str, password: str, edges: Sequence[tuple[str, int]], ledger: Ledger, *, transport: str = "udp",
-        source: str = "", source_port: int = 0, refresh: float = 20.0, expires: int = 600,
+        source: str = "", source_port: int = 0, refresh: float = 20.0, expires: int = 600, ring: float = 0.0,
     ) -> None:  # fmt: skip
-        """``refresh``: seconds between registrations, each of which lasts ``expires`` seconds."""
+        """``refresh``: seconds between registrations, each of which lasts ``expires``; ``ring``: until it takes a call."""
         super().__init__(user, password, edges, ledger, transport=transport, source=source, source_port=source_port)
         self.calls: set[str] = set()
         """Call-IDs of the calls that it took and that go on."""
+        self.offered = 0
+        """Calls that it rang for."""
         self.on_notify: Callable[[Request], None] = lambda _: None
-        self._refresh, self._expires = refresh, expires
+        self._refresh, self._expires, self._ring = refresh, expires, ring
         self._acks: dict[str, tuple[int, bytes]] = {}
         self._answers: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._unacknowledged: set[str] = set()
@@ -207,6 +209,8 @@ class Phone(Line):
         """Rings, answers, and repeats the answer until the ACK comes (RFC 3261 section 13.3.1.4)."""
         if invite.call_id not in self.calls:
             self._respond(invite, 180, None, back)
+            self.offered += 1
+            await asyncio.sleep(self._ring)
         self.calls.add(invite.call_id)
         self._unacknowledged.add(invite.call_id)
         data = self._respond(invite, 200, key, back)

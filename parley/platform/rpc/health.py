@@ -1,7 +1,7 @@
 """The standard health service (grpc.health.v1) of a process, with three names, and "".
 
 ``startup`` is that all services have started once, or wait for Redis or Kafka, however long: to start the process anew would
-not bring them. ``liveness`` is that the event loop answers. "" is that it takes new work: listeners are open, nothing drains.
+not bring them. ``liveness`` is that the event loop answers. "" is that it takes new work: ports are open, nothing drains.
 ``readiness`` is that whoever spreads clients over processes is to keep this one: the same, but that a drain does not end it
 while clients over UDP would be cut off (`parley.platform.running.Runner.in_service`). A missing Redis or Kafka is in none of
 them, but for this: services that need one start when it is there.
