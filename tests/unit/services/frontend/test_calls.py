@@ -50,17 +50,18 @@ def test_answered_call_has_every_fact_once(tracker: CallTracker) -> None:
 
 
 def test_calls_with_a_phone_on_udp_are_known(tracker: CallTracker) -> None:
+    told = []
     start(tracker)
-    assert not tracker.have_udp
     tracker.offered_over_udp(CallKey("another", "tag"))
-    assert not tracker.have_udp
+    told.append(tracker.have_udp)
     tracker.offered_over_udp(KEY)
-    assert tracker.have_udp
+    told.append(tracker.have_udp)
     tracker.failed(KEY, 486, 101)
-    assert not tracker.have_udp
+    told.append(tracker.have_udp)
     other = CallKey("def@host", "from2")
     tracker.started(other, from_aor="sip:a@example.test", to_aor="sip:b@example.test", now=102, over_udp=True)
-    assert tracker.have_udp
+    told.append(tracker.have_udp)
+    assert told == [False, True, False, True]
 
 
 def test_facts_name_both_sides_and_the_front_end() -> None:
