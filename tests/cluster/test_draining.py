@@ -92,11 +92,13 @@ async def test_a_phone_that_rings_is_answered_though_a_front_end_of_the_call_end
     """It rings for longer than it takes until the pod drains and its nodes have heard all that it says."""
     nodes = sorted(parley.cluster.node_ips)
     pods = {nodes.index(pod.node): pod for pod in await aside(parley.ready, "frontend", 2)}
+    await people.served("tcp", 1)
     caller = people.phone("udp", 0, only=True, refresh=500)
     callee = people.phone("tcp", 1, refresh=500, ring=6.0)
     await asyncio.gather(caller.start(), callee.start())
     calling = asyncio.create_task(caller.call(callee))
     await until(lambda: callee.offered > 0)
+    assert await aside(parley.registered_at, callee.user) == {pods[1].uid}
     pod = pods[0 if leaving == "caller" else 1]
     await aside(parley.space.kubectl, "delete", "pod", pod.name, "--wait=false")
     call = await calling

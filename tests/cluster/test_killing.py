@@ -71,10 +71,8 @@ async def test_phones_of_a_killed_front_end_come_back_elsewhere_and_its_bindings
 ) -> None:
     victim, other = await aside(parley.ready, "frontend", 2)
     node = sorted(parley.cluster.node_ips).index(victim.node)
-    for transport in ("tcp", "tls"):  # a pod is ready a moment before its node sends it anything
-        first = people.phone(transport, node, only=True)
-        await first.start()
-        await first.end()
+    for transport in ("tcp", "tls"):
+        await people.served(transport, node)
     phones = [people.phone(transport, node) for transport in ("tcp", "tls", "tcp", "tls")]
     # Switched off right then: its binding is all that is left of it.
     silent = people.phone("tcp", node, only=True)

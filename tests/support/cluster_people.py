@@ -76,6 +76,12 @@ class People:
             user or next(self.names), PASSWORD, edges[:1] if only else edges, self.ledger, transport=transport, **options
         )
 
+    async def served(self, transport: str, node: int) -> None:
+        """Returns once a node sends clients to its front end: that is ready a moment before."""
+        first = self.phone(transport, node, only=True)
+        await first.start()
+        await first.end()
+
     async def client(self, transport: str = "tcp", node: int = 0, *, user: str = "") -> SipClient:
         """A phone whose every request a test makes, connected to one node."""
         return await self._connected(SipClient(user or next(self.names), PASSWORD, transport=transport), node)
