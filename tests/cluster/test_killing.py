@@ -110,6 +110,40 @@ async def test_phones_of_a_killed_front_end_come_back_elsewhere_and_its_bindings
     await asyncio.gather(*(phone.end() for phone in (*phones, caller)))
 
 
+async def test_a_front_end_that_is_started_again_in_its_pod_gets_its_phones_back(
+    people: People, parley: Installation
+) -> None:
+    """It has the UID that it had, and none of the connections."""
+    if not parley.cluster.own:
+        pytest.skip("only processes of tools/cluster can be killed from here")
+    victim, _ = await aside(parley.ready, "frontend", 2)
+    node = sorted(parley.cluster.node_ips).index(victim.node)
+    for transport in ("tcp", "tls"):
+        await people.served(transport, node)
+    phones = [people.phone(transport, node, refresh=500) for transport in ("tcp", "tls")]
+    silent = people.phone("tcp", node, only=True, refresh=500)
+    await asyncio.gather(*(phone.start() for phone in (*phones, silent)))
+    for phone in (*phones, silent):
+        assert await aside(parley.registered_at, phone.user) == {victim.uid}
+    caller = people.phone("tcp", 1 - node)
+    await caller.start()
+    call = await caller.call(phones[0])
+
+    await aside(parley.kill_process, victim)
+    await silent.abort()
+    await caller.ask_in(call, "INVITE")  # waits until they are back
+    await caller.ask_in(await caller.call(phones[1]), "BYE")
+    await caller.ask_in(call, "BYE")
+
+    async def swept() -> bool:
+        return await aside(parley.registered_at, silent.user) == set()
+
+    await eventually(swept, timeout=30, what="the binding over the lost connection is taken away")
+    await eventually(lambda: aside(parley.is_back, victim), timeout=RECOVERED, what="the process runs again")
+    assert not people.ledger.failures, people.ledger.summary()
+    await asyncio.gather(caller.end(), *(phone.end() for phone in phones))
+
+
 async def test_users_and_kept_messages_outlive_every_process_at_once(people: People, parley: Installation) -> None:
     sender, absent = people.phone("tcp"), people.phone("tls")
     await sender.start()

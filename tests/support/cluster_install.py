@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import urllib.parse
 from base64 import b64decode
@@ -215,6 +216,24 @@ class Installation:
     def kill(self, pod: Pod) -> None:
         """SIGKILL for all processes of a pod, which is not asked before and does not come back under its UID."""
         self.space.kubectl("delete", "pod", pod.name, "--grace-period=0", "--force", "--wait=false")
+
+    def kill_process(self, pod: Pod) -> None:
+        """SIGKILL for the process of a pod of our own cluster, as when it needs too much memory; it begins anew in its pod.
+
+        Raises AssertionError when it is not found, CommandError.
+        """
+        for status in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                of_pod = f"/pod{pod.uid}/" in (status / "cgroup").read_text()
+                if of_pod and (status / "comm").read_text().strip() == "parley":
+                    self.cluster.run("kill", "-KILL", status.name)
+                    return
+        raise AssertionError(f"no process of {pod.name} is on this machine")
+
+    def is_back(self, pod: Pod) -> bool:
+        """Whether the process of a pod was started again, and takes work."""
+        now = next((each for each in self.pods(pod.component) if each.uid == pod.uid), None)
+        return now is not None and now.restarts > pod.restarts and now.ready
 
     def exec(self, target: str, *command: str, stdin: str | None = None, timeout: float = 60) -> str:
         """What a command in a pod printed. Raises CommandError."""
