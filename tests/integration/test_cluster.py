@@ -424,6 +424,26 @@ async def test_who_comes_back_in_a_moment_is_asked_in_the_dialog(shared: ParleyC
     await leave(alice)
 
 
+@pytest.mark.parametrize("within", ["a call", "no call"])
+async def test_device_that_is_looked_for_while_registrars_fail_is_not_said_to_be_nowhere(
+    own: ParleyCluster, within: str
+) -> None:
+    """480 is of the callee, and no reason to ask again; 503 with Retry-After is."""
+    alice = await registered(own, "alice", 0)
+    bob = await registered(own, "bob", 0, "tcp")
+    invite, _, answer = await established(alice, bob)
+    await bob.abort()
+    if within == "a call":
+        alice.send(bytes(alice.in_dialog("INVITE", invite, answer)))
+    else:
+        await alice.invite(f"sip:{bob.user}@{DOMAIN}")
+    assert (await alice.response(final=False)).status == 100
+    for registrar in own.registrars:
+        registrar.kill()
+    refusal = await alice.response(10)
+    assert (refusal.status, bool(refusal.get("Retry-After"))) in ((503, True), (504, True))
+
+
 async def test_front_end_that_begins_waits_for_those_it_asks(own: ParleyCluster) -> None:
     for node in (*own.registrars, own.front_ends[0]):
         node.kill()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from parley.platform.rpc.errors import RpcError, sip_status
 from parley.platform.telemetry.tracing import Span
 from parley.sip.errors import SipError
 from parley.sip.message import Request, Response, make_response
@@ -122,6 +123,15 @@ class ProxiedRequest:
         """Answers without forwarding."""
         if not self._answered:
             self.respond(make_response(self.request, status, reason, to_tag=self.flow.new_tag(), headers=headers))
+
+    def refuse_for(self, error: RpcError) -> None:
+        """Answers for a service that failed."""
+        status, retry_after = sip_status(error.code)
+        self.refuse(status, None, (("Retry-After", str(retry_after)),) if retry_after else ())
+
+    def hangs_on(self, branch_id: int) -> bool:
+        """Whether an answer can come of that branch alone, and no application has a use for its refusal."""
+        return self._context is not None and self._context.pending == (branch_id,) and self.on_refused is None
 
     @property
     def answered(self) -> bool:

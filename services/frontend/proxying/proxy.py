@@ -16,7 +16,7 @@ from parley.messaging.sdp import offers_messages
 from parley.platform.applications.messages import aor_of, event_of
 from parley.platform.clock import Clock
 from parley.platform.events.publisher import FactPublisher
-from parley.platform.rpc.errors import RpcError, sip_status
+from parley.platform.rpc.errors import RpcError
 from parley.platform.telemetry.tracing import Tracer
 from parley.proto.registrar.v1.registrar_pb2 import Binding
 from parley.sip.errors import SipParseError
@@ -241,9 +241,7 @@ class ProxyCore:
         try:
             await work
         except RpcError as error:
-            status, retry_after = sip_status(error.code)
-            headers = (("Retry-After", str(retry_after)),) if retry_after else ()
-            proxied.refuse(status, headers=headers)
+            proxied.refuse_for(error)
         except SipParseError as error:
             proxied.refuse(error.status, error.reason)
         except asyncio.CancelledError:

@@ -129,6 +129,7 @@ class ReturningDevices:
         begun = asyncio.get_running_loop().time()
         pause = _FIRST_PAUSE_S
         found: list[Target] = []
+        failure: RpcError | None = None
         try:
             found = await look()
             while not (found or proxied.is_over or self._has_no_time(proxied)) and await self._is_awaited(
@@ -137,11 +138,16 @@ class ReturningDevices:
                 await asyncio.sleep(pause)
                 pause = min(pause * _PAUSE_GROWS, _LONGEST_PAUSE_S)
                 found = await look()
-        except (RpcError, SipError) as error:  # who waits would only add to what registrars have no time for
+        except RpcError as error:  # who waits would only add to what registrars have no time for
             logger.info("no other flow could be looked up: %s", error)
+            failure = error
+        except SipError as error:
+            logger.info("no other flow can be looked up: %s", error)
         finally:
             if not found and self._has_no_time(proxied):
                 proxied.refuse(503, "Front End Is Stopping", (("Retry-After", "1"),))
+            elif failure is not None and proxied.hangs_on(branch_id):
+                proxied.refuse_for(failure)  # nobody knows where the device is: that is no reason to say that it is nowhere
             proxied.flow_failed(branch_id, found)
 
     def _has_no_time(self, proxied: ProxiedRequest) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from grpc import StatusCode
 
-from parley.platform.rpc.errors import RpcError
+from parley.platform.rpc.errors import RpcError, sip_status
 from parley.proto.registrar.v1.registrar_pb2 import Binding
 from parley.sip.message import Request
 from parley.sip.proxy.targets import Target
@@ -42,6 +42,7 @@ class Site:
         self.is_over = False
         self.found: list[Target] | None = None
         self.refused = 0
+        self.alone = True
         self.request = REINVITE
         self.span = cast(Any, type("Span", (), {"traceparent": ""}))
         self.tasks: list[asyncio.Task[None]] = []
@@ -70,6 +71,12 @@ class Site:
 
     def refuse(self, status: int, *_: object) -> None:
         self.refused = status
+
+    def refuse_for(self, error: RpcError) -> None:
+        self.refused = sip_status(error.code)[0]
+
+    def hangs_on(self, branch_id: int) -> bool:
+        return self.alone
 
     def flow_failed(self, branch_id: int, found: list[Target]) -> None:
         self.found = found
@@ -131,7 +138,15 @@ def test_registrars_that_are_away_end_the_wait(dialog: bool) -> None:
     site = Site()
     site.bindings = AWAY
     assert run(site.wait(dialog=dialog, then=(5, site.come_back))) == pytest.approx(0, abs=0.1)
-    assert site.found == []
+    assert (site.found, site.refused) == ([], 503)
+
+
+def test_another_device_may_still_answer_when_registrars_are_away() -> None:
+    site = Site()
+    site.bindings = AWAY
+    site.alone = False
+    run(site.wait(dialog=False))
+    assert (site.found, site.refused) == ([], 0)
 
 
 def test_nobody_waits_for_an_answer_any_more() -> None:
