@@ -42,6 +42,13 @@ def _waiting(table: TransactionTable) -> Iterator[Flow]:
             yield sent.owner.flow
 
 
+def give_up(table: TransactionTable) -> None:
+    """Answers all requests that have no final answer yet: the front end stops before one comes."""
+    for asked in table.unanswered():
+        if isinstance(asked.owner, ProxiedRequest):
+            asked.owner.give_up()
+
+
 async def close_connections(flows: Flows, waiting: Callable[[], Collection[int]], *, until: float) -> None:
     """Closes all flows there are; at ``until`` (seconds, of the loop) also those on which something still waits."""
     loop = asyncio.get_running_loop()

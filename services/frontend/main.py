@@ -38,7 +38,7 @@ from services.frontend.config import FrontendConfig
 from services.frontend.credentials import CredentialCache
 from services.frontend.directory import BackendDirectory
 from services.frontend.dispatcher import Dispatcher
-from services.frontend.draining import close_connections, waiting_connections, waits_over_udp
+from services.frontend.draining import close_connections, give_up, waiting_connections, waits_over_udp
 from services.frontend.dsk import dsk_context, renew
 from services.frontend.flows import Flow, Flows
 from services.frontend.guessing import GuessGuard
@@ -68,6 +68,8 @@ _BACKENDS_S = 15.0
 _BACKENDS_PAUSE_S = 0.2
 _LAST_ANSWERS_S = 0.5
 """At the end of a drain, before connections are closed: the time for the ACKs of calls that were just taken."""
+_LAST_REFUSALS_S = 0.2
+"""Before the end of a drain that ends with its time: who still waits is told so, and closed connections do not forbid it."""
 _EDGE = "parley.sip.v1.Edge"
 
 
@@ -299,7 +301,11 @@ class FrontendService:
         self._dispatcher.ending = True
         await asyncio.sleep(min(_LAST_ANSWERS_S, max(0.0, deadline - asyncio.get_running_loop().time()) / 2))
         table = self._driver.table
-        await close_connections(self._flows, lambda: waiting_connections(table, self._local), until=deadline)
+        giving_up = asyncio.get_running_loop().call_at(deadline - _LAST_REFUSALS_S, give_up, table)
+        try:
+            await close_connections(self._flows, lambda: waiting_connections(table, self._local), until=deadline)
+        finally:
+            giving_up.cancel()
 
     def cancel_drain(self) -> None:
         """Takes new work again; connections that were closed come back by themselves."""

@@ -119,6 +119,22 @@ async def test_call_whose_device_is_waited_for_is_answered_before_the_front_end_
         await eventually(ended, timeout=10, what="the front end ends")
 
 
+@pytest.mark.parametrize("callee_at", [0, 1])
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_who_still_waits_when_a_front_end_ends_is_told_so(tmp_path: Path, transport: str, callee_at: int) -> None:
+    async with ParleyCluster(tmp_path, frontend={"drain_seconds": 2.0}) as own:
+        alice = await registered(own, "alice", 0, transport)
+        bob = await registered(own, "bob", callee_at, "tcp")
+        invite = await alice.invite("sip:bob@example.test")
+        offer = await bob.expect("INVITE")
+        bob.answer(offer, 180)
+        own.front_ends[0].signal(signal.SIGTERM)
+        refusal = await alice.response(10)
+        assert (refusal.status, refusal.get("Retry-After"), refusal.cseq.method) == (503, "1", "INVITE")
+        assert refusal.cseq.number == invite.cseq.number
+        assert "Front End" in ((await bob.expect("CANCEL")).get("Reason") or "")
+
+
 async def test_who_never_answers_does_not_keep_a_front_end_from_ending(tmp_path: Path) -> None:
     async with ParleyCluster(tmp_path, frontend={"drain_seconds": 2.0}) as own:
         alice = await registered(own, "alice", 0)

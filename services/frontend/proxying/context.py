@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from parley.platform.rpc.errors import RpcError, sip_status
 from parley.platform.telemetry.tracing import Span
@@ -42,6 +42,10 @@ from services.frontend.proxying.branches import Branch
 from services.frontend.proxying.driver import Driver
 
 logger = logging.getLogger(__name__)
+
+
+STOPPING: Final = (503, "Front End Is Stopping", (("Retry-After", "1"),))
+"""Status, reason and headers of the answer to who would wait for longer than this front end is there."""
 
 
 class BranchOpener(Protocol):
@@ -128,6 +132,14 @@ class ProxiedRequest:
         """Answers for a service that failed."""
         status, retry_after = sip_status(error.code)
         self.refuse(status, None, (("Retry-After", str(retry_after)),) if retry_after else ())
+
+    def give_up(self) -> None:
+        """This front end stops: who waits is told so, and phones that ring for it are."""
+        was_cancelled, self._was_cancelled = self._was_cancelled, True
+        self.refuse(*STOPPING)
+        if self._context is not None and not was_cancelled:
+            self._context.cancel(self._driver.now(), 'SIP ;cause=503 ;text="Front End Is Stopping"')
+            self._run()
 
     def hangs_on(self, branch_id: int) -> bool:
         """Whether an answer can come of that branch alone, and no application has a use for its refusal."""

@@ -23,7 +23,7 @@ from parley.sip.errors import SipError
 from parley.sip.message import Request
 from parley.sip.proxy.targets import Target
 from services.frontend.proxying.branches import FlowRef
-from services.frontend.proxying.context import ProxiedRequest
+from services.frontend.proxying.context import STOPPING, ProxiedRequest
 from services.frontend.proxying.peers import PeerEdges
 from services.frontend.proxying.targets import flow_of
 from services.frontend.proxying.wiring import Directory
@@ -145,7 +145,7 @@ class ReturningDevices:
             logger.info("no other flow can be looked up: %s", error)
         finally:
             if not found and self._has_no_time(proxied):
-                proxied.refuse(503, "Front End Is Stopping", (("Retry-After", "1"),))
+                proxied.refuse(*STOPPING)
             elif failure is not None and proxied.hangs_on(branch_id):
                 proxied.refuse_for(failure)  # nobody knows where the device is: that is no reason to say that it is nowhere
             proxied.flow_failed(branch_id, found)
