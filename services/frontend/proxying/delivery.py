@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from parley.platform.applications.messages import sip_message
@@ -57,6 +58,14 @@ class Deliveries:
 
     def on_item(self, item: Delivery, send: Send) -> None:
         """One item of the stream."""
+        self._on_item(item, partial(self._tell, send))
+
+    def _tell(self, send: Send, event: DeliveryEvent) -> None:
+        """Every event says whether this front end drains: who asks keeps the last that it heard."""
+        event.draining = self._is_draining()
+        send(event)
+
+    def _on_item(self, item: Delivery, send: Send) -> None:
         kind = item.WhichOneof("kind")
         if kind == "cancel_reason":
             exchange = self._open.get(item.id)
@@ -68,7 +77,7 @@ class Deliveries:
             return
         flow = self._flows.get(item.flow.connection_id) if item.flow.edge_uid == self._edge_uid else None
         if flow is None:
-            _fail(item.id, FLOW_GONE, send, draining=self._is_draining())
+            _fail(item.id, FLOW_GONE, send)
             return
         raw = item.request.raw if kind == "request" else item.raw_message.raw
         try:
@@ -81,14 +90,14 @@ class Deliveries:
             flow.send(raw)
             return
         if message.method == "INVITE" and self._is_ending():  # its ACK would come too late
-            _fail(item.id, FLOW_GONE, send, draining=True)
+            _fail(item.id, FLOW_GONE, send)
             return
         self._on_request(message)
         if kind == "raw_message":
             if self._send_raw(message, flow):
                 send(DeliveryEvent(id=item.id, ended=True))
             else:
-                _fail(item.id, FLOW_GONE, send, draining=self._is_draining())
+                _fail(item.id, FLOW_GONE, send)
         else:
             self._send_request(item, message, flow, send)
 
@@ -216,7 +225,7 @@ class Exchange:
         _fail(self._id, status, self._send)
 
 
-def _fail(item_id: int, status: int, send: Send, *, draining: bool = False) -> None:
-    event = DeliveryEvent(id=item_id, draining=draining)
+def _fail(item_id: int, status: int, send: Send) -> None:
+    event = DeliveryEvent(id=item_id)
     event.failure.code = status
     send(event)

@@ -9,7 +9,7 @@ import pytest
 
 from parley.platform.telemetry.tracing import NO_TRACER
 from parley.proto.sip.v1.edge_pb2 import Delivery, DeliveryEvent
-from parley.sip.message import Request, parse_message
+from parley.sip.message import Request, make_response, parse_message
 from services.frontend.flows import Flow, Flows
 from services.frontend.proxying.branches import LocalBranches
 from services.frontend.proxying.delivery import FLOW_GONE, Deliveries
@@ -28,7 +28,8 @@ class Site:
     """A front end with one flow."""
 
     def __init__(self) -> None:
-        self.ending = False
+        self.ending, self.draining = False, True
+        self.user: Any = None
         self.opened: list[str] = []
         self.events: list[DeliveryEvent] = []
         flows = Flows()
@@ -39,11 +40,12 @@ class Site:
         self.deliveries = Deliveries(
             "edge-1", flows, cast(LocalBranches, local), cast(Addresses, addresses),
             cast(Branches, SimpleNamespace(branch=lambda request: "z9hG4bK1")), NO_TRACER, lambda request: None,
-            lambda request, flow, traceparent: None, lambda: True, lambda: self.ending,
+            lambda request, flow, traceparent: None, lambda: self.draining, lambda: self.ending,
         )  # fmt: skip
 
     def _open(self, request: Request, flow: Flow, user: Any) -> Any:
         self.opened.append(request.method)
+        self.user = user
         return SimpleNamespace(cancel=lambda reason: None)
 
     def deliver(self, method: str) -> None:
@@ -66,6 +68,23 @@ def test_an_invite_whose_ack_would_come_too_late_is_sent_to_where_the_device_wil
     assert site.opened == ["INVITE"]
     (event,) = site.events
     assert (event.id, event.failure.code, event.draining) == (7, FLOW_GONE, True)
+
+
+@pytest.mark.parametrize("draining", [True, False])
+def test_every_event_says_whether_the_front_end_drains(draining: bool) -> None:
+    """A response that said no would have devices waited for shortly that were sent away a moment ago."""
+    site = Site()
+    site.draining = draining
+    site.deliver("INFO")
+    request = Request.create(
+        "INFO", "sip:b@192.0.2.1", headers=[("Via", "SIP/2.0/TCP edge.test"), *HEADERS, ("CSeq", "2 INFO")]
+    )
+    site.user.on_response(SimpleNamespace(), make_response(request, 200))
+    site.user.on_over(SimpleNamespace())
+    site.deliver("INFO")
+    site.user.on_failure(SimpleNamespace(), 408)
+    assert [event.WhichOneof("kind") for event in site.events] == ["response", "ended", "failure"]
+    assert {event.draining for event in site.events} == {draining}
 
 
 @pytest.mark.parametrize("method", ["BYE", "MESSAGE", "INFO"])
