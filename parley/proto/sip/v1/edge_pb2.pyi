@@ -130,7 +130,7 @@ class DeliveryEvent(_message.Message):
     ended: _builtins.bool
     """No more events of this id will come."""
     draining: _builtins.bool
-    """With a failure: the front end drains, so the device was sent away, and will be back at another one."""
+    """The front end drains: a device whose flow is gone was sent away, and will be back at another one."""
     @_builtins.property
     def response(self) -> _message_pb2.SipMessage:
         """A response of the client, without the front end's own Via."""
