@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from parley.platform.store.shards import shard_of
-from services.messaging.keys import deadlines_key
+from services.messaging.keys import deadlines_key, mailbox_lock_key
 from tests.support.messages import Talk, accept, begin, client, gone, page, paged, phone, said
 from tests.support.ocs_client import OcsClient
 from tests.support.parley_server import DOMAIN, ParleyCluster
@@ -64,9 +64,13 @@ async def test_who_signs_in_is_delivered_to_though_the_process_that_was_told_die
         due_ms = await asyncio.to_thread(store.zscore, deadlines_key(shard_of(aor)), f"m|{aor}")
         return due_ms is not None and at_least < float(due_ms) / 1000 - time.time() < seconds
 
+    async def is_left_alone() -> bool:
+        return not await asyncio.to_thread(store.exists, mailbox_lock_key(aor))
+
     bob = await phone(cluster.ports[0], "bob")
     assert await until_taken(bob, "alice", b"one") == 202
     await eventually(lambda: due_within(1e6, at_least=600), what="who is not there is not looked for often")
+    await eventually(is_left_alone, what="nobody delivers: a mailbox whose process dies then is locked for a while")
     # It is told of the sign-in, and has not got to it when it dies.
     node._config["messaging"]["sign_in_seconds"] = 3600.0
     await restarted(cluster)
