@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
+from math import inf
 from typing import Final
 
 from parley.sip.transaction import TransactionTable
@@ -19,6 +20,7 @@ from services.frontend.proxying.context import ProxiedRequest
 
 _LOOK_S: Final = 0.05
 """Between two looks at what waits."""
+_ACK_S: Final = 0.5
 _CLOSED_A_SECOND: Final = 2000
 
 
@@ -50,21 +52,27 @@ def give_up(table: TransactionTable) -> None:
 
 
 async def close_connections(flows: Flows, waiting: Callable[[], Collection[int]], *, until: float) -> None:
-    """Closes all flows there are; at ``until`` (seconds, of the loop) also those on which something still waits."""
+    """Closes all flows there are; at ``until`` (seconds, of the loop) also those on which something still waits.
+
+    A flow on which something waited is closed a moment after: the ACK of a call that was just taken is on its way.
+    """
     loop = asyncio.get_running_loop()
     begun = loop.time()
     pause = min(max(0.0, until - begun) / max(1, len(flows)), 1 / _CLOSED_A_SECOND)
     later = [(begun + number * pause, flow) for number, flow in enumerate(flows)]
     later.reverse()
     held: list[Flow] = []
+    waited: dict[int, float] = {}
+    """When something was seen to wait last, by number of the flow."""
     while later or held:
         now = loop.time()
         while later and later[-1][0] <= now:
             held.append(later.pop()[1])
-        busy = waiting() if held and now < until else ()
-        for flow in held:
-            if flow.connection_id not in busy:
-                flow.close()
-        held = [flow for flow in held if flow.connection_id in busy]
+        if held and now < until:
+            waited.update(dict.fromkeys(waiting(), now))
+        still = [flow for flow in held if now < min(until, waited.get(flow.connection_id, -inf) + _ACK_S)]
+        for flow in set(held).difference(still):
+            flow.close()
+        held = still
         if later or held:
             await asyncio.sleep(_LOOK_S)

@@ -141,12 +141,20 @@ class Line(SipClient):
         self._write, self._close, self._abort, self.closed = transport.write, transport.close, transport.abort, closed
         self.local = transport.get_extra_info("sockname")[:2]
 
+    def awaits_ack(self) -> bool:
+        """Whether a call that was taken has not been acknowledged."""
+        return False
+
     async def _close_unused(self, abort: Callable[[], None], ended: asyncio.Event) -> None:
-        """Closes a connection that was left, once what was sent on it is answered."""
+        """Closes a connection that was left, once no transaction may need it (RFC 3261 section 18)."""
         if ended is self.closed:
             return
+
+        def is_done() -> bool:
+            return not self.awaits_ack() and not any(own is ended for own, _ in self._waiting.values())
+
         try:
-            await until(lambda: not any(own is ended for own, _ in self._waiting.values()), timeout=TRANSACTION_S + 1)
+            await until(is_done, timeout=TRANSACTION_S + 1)
         finally:
             abort()
 

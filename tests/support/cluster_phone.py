@@ -181,6 +181,10 @@ class Phone(Line):
 
     # What others do.
 
+    def awaits_ack(self) -> bool:
+        """See `Line`."""
+        return bool(self._unacknowledged)
+
     def serve(self, request: Request, back: Back) -> None:
         """Answers a request; a repeated one as before."""
         if request.method == "ACK":
