@@ -225,6 +225,7 @@ class Phone(Line):
                 return
             back(data)
             interval = min(interval * 2, 4.0)
+        self._unacknowledged.discard(invite.call_id)
         self.ledger.failed("ack", self.user, "a call that was taken was never acknowledged", TRANSACTION_S)
 
     def _respond(self, request: Request, status: int, key: tuple[str, str] | None, back: Back) -> bytes:
