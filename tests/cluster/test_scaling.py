@@ -37,7 +37,7 @@ async def test_one_three_one(people: People, parley: Installation) -> None:
         async with people.traffic(Load(calls=2, messages=4), refresh=2.0) as traffic:
             pods = await scaled(parley, 3)
             begun = await work_of(parley, pods)
-            # A node with two pods takes one of them for each by chance: of half of so many, all but once in 4000 some to each.
+            # A node with two pods takes either by chance: of half of so many both have some, all but once in 4000.
             fresh = [people.phone(("udp", "tcp", "tls")[n % 3], n, refresh=4.0) for n in range(24)]
             await asyncio.gather(*(phone.start() for phone in fresh))
 
