@@ -20,7 +20,8 @@ from services.frontend.proxying.context import ProxiedRequest
 
 _LOOK_S: Final = 0.05
 """Between two looks at what waits."""
-_ACK_S: Final = 0.5
+ACK_S: Final = 0.5
+"""At the end of a drain, before a connection is closed: the time for the ACK of a call that was just taken."""
 _CLOSED_A_SECOND: Final = 2000
 
 
@@ -70,7 +71,7 @@ async def close_connections(flows: Flows, waiting: Callable[[], Collection[int]]
             held.append(later.pop()[1])
         if held and now < until:
             waited.update(dict.fromkeys(waiting(), now))
-        still = [flow for flow in held if now < min(until, waited.get(flow.connection_id, -inf) + _ACK_S)]
+        still = [flow for flow in held if now < min(until, waited.get(flow.connection_id, -inf) + ACK_S)]
         for flow in set(held).difference(still):
             flow.close()
         held = still

@@ -38,7 +38,7 @@ from services.frontend.config import FrontendConfig
 from services.frontend.credentials import CredentialCache
 from services.frontend.directory import BackendDirectory
 from services.frontend.dispatcher import Dispatcher
-from services.frontend.draining import close_connections, give_up, waiting_connections, waits_over_udp
+from services.frontend.draining import ACK_S, close_connections, give_up, waiting_connections, waits_over_udp
 from services.frontend.dsk import dsk_context, renew
 from services.frontend.flows import Flow, Flows
 from services.frontend.guessing import GuessGuard
@@ -66,8 +66,6 @@ logger = logging.getLogger(__name__)
 _SWEEP_S = 2.0
 _BACKENDS_S = 15.0
 _BACKENDS_PAUSE_S = 0.2
-_LAST_ANSWERS_S = 0.5
-"""At the end of a drain, before connections are closed: the time for the ACKs of calls that were just taken."""
 _LAST_REFUSALS_S = 0.2
 """Before the end of a drain that ends with its time: who still waits is told so, and closed connections do not forbid it."""
 _EDGE = "parley.sip.v1.Edge"
@@ -299,7 +297,7 @@ class FrontendService:
         while len(self._calls) and asyncio.get_running_loop().time() < deadline - 1:
             await asyncio.sleep(0.1)
         self._dispatcher.ending = True
-        await asyncio.sleep(min(_LAST_ANSWERS_S, max(0.0, deadline - asyncio.get_running_loop().time()) / 2))
+        await asyncio.sleep(min(ACK_S, max(0.0, deadline - asyncio.get_running_loop().time()) / 2))
         table = self._driver.table
         giving_up = asyncio.get_running_loop().call_at(deadline - _LAST_REFUSALS_S, give_up, table)
         try:

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parley.proto.platform.v1.process_pb2 import StatusRequest
 from parley.proto.platform.v1.process_pb2_grpc import ProcessStub
+from parley.sip.message import Request, Response
 from tests.support.parley_server import Node, ParleyCluster
 from tests.support.ports import free_port
 from tests.support.sip_client import SipClient
@@ -51,7 +52,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[ParleyCluster]:
         yield running
 
 
-async def called(cluster: ParleyCluster, transport: str = "udp") -> tuple[SipClient, SipClient, list[object]]:
+async def called(cluster: ParleyCluster, transport: str = "udp") -> tuple[SipClient, SipClient, tuple[Request, Response]]:
     """Two phones with a call, the second of them over TCP; ``transport``: that of the first."""
     alice = await SipClient("alice", transport=transport).connect(cluster.ports[0][transport])
     bob = await SipClient("bob", transport="tcp").connect(cluster.ports[0]["tcp"])
@@ -62,7 +63,7 @@ async def called(cluster: ParleyCluster, transport: str = "udp") -> tuple[SipCli
     answer = await alice.response()
     alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
     await bob.expect("ACK")
-    return alice, bob, [invite, answer]
+    return alice, bob, (invite, answer)
 
 
 async def in_service(node: Node) -> bool:
@@ -94,7 +95,7 @@ async def test_front_end_drains_and_comes_back(cluster: ParleyCluster) -> None:
     again = json.loads((await node.parley("--json", "drain")).stdout)
     assert (again["phase"], again["services"][0]["remaining"]["calls"]) == ("PHASE_DRAINING", "1")
     assert not waiting.done()
-    await alice.hang_up(bob, *dialog)  # type: ignore[arg-type]
+    await alice.hang_up(bob, *dialog)
     done = await waiting
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "Parley is drained: nothing is left"
@@ -125,7 +126,7 @@ async def test_pod_stays_in_its_services_while_phones_on_udp_have_calls(cluster:
     for _ in range(8):
         assert await in_service(node)
         await asyncio.sleep(0.1)
-    await alice.hang_up(bob, *dialog)  # type: ignore[arg-type]
+    await alice.hang_up(bob, *dialog)
     await out_of_service(node)
     assert (await node.parley("undrain")).returncode == 0
     await eventually(lambda: in_service(node), timeout=30, what="it is back")
@@ -141,7 +142,7 @@ async def test_pod_leaves_its_services_at_once_when_only_connections_have_calls(
     # One that ends is sent nothing new for that reason alone, and has phones on UDP to the end.
     node.signal(signal.SIGTERM)
     await eventually(lambda: in_service(node), timeout=30, what="it is in service until it ends")
-    await alice.hang_up(bob, *dialog)  # type: ignore[arg-type]
+    await alice.hang_up(bob, *dialog)
 
 
 @pytest.mark.valkey
@@ -169,7 +170,7 @@ async def test_drain_that_is_called_off_and_sigterm_in_another(cluster: ParleyCl
 
     await eventually(told, timeout=30, what="it knows that it ends")
     assert node.exit_code is None
-    await alice.hang_up(bob, *dialog)  # type: ignore[arg-type]
+    await alice.hang_up(bob, *dialog)
 
     async def ended() -> bool:
         return node.exit_code == 0
