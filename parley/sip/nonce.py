@@ -37,7 +37,7 @@ class NonceState(Enum):
 
 
 def issuer_id(edge_uid: str) -> bytes:
-    """What stands for a front end in its nonces."""
+    """What stands for a front end in its nonces, and in the branches of its Via."""
     return hashlib.blake2s(edge_uid.encode(), digest_size=_ISSUER).digest()
 
 

@@ -82,13 +82,15 @@ class BackendDirectory:
             return ""
         return self._edges.get(edge_uid, "")
 
+    async def address_of_issuer(self, issuer: bytes) -> str:
+        """gRPC address of the front end that an `issuer_id` stands for; "" when it is gone. Raises RpcError."""
+        await self._refresh(issuer not in self._issuers)
+        return self._edges.get(self._issuers.get(issuer, ""), "")
+
     async def check_nonce(self, nonce: str, count: int) -> bool:
         """Asks the front end that issued a nonce whether this count is new; False when it is gone. Raises RpcError."""
         issuer = issued_by(nonce)
-        if issuer is None:
-            return False
-        await self._refresh(issuer not in self._issuers)
-        address = self._edges.get(self._issuers.get(issuer, ""), "")
+        address = await self.address_of_issuer(issuer) if issuer is not None else ""
         if not address:
             return False
         stub = self._stubs.get(address)

@@ -283,8 +283,8 @@ class FrontendService:
 
     def _new_deliveries(self) -> Deliveries:
         return Deliveries(
-            self.edge_uid, self._flows, self._local, self._addresses, Branches(self._loops), self._context.tracer,
-            self.proxy.note_dialog_request, self.proxy.handle, lambda: self._dispatcher.draining,
+            self.edge_uid, self._flows, self._local, self._addresses, Branches(self._loops, self.edge_uid),
+            self._context.tracer, self.proxy.note_dialog_request, self.proxy.handle, lambda: self._dispatcher.draining,
             lambda: self._dispatcher.ending,
         )  # fmt: skip
 

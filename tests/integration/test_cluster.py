@@ -286,16 +286,21 @@ async def test_call_that_a_broken_connection_swallowed_is_offered_over_the_next(
     await leave(again)
 
 
-async def test_ringing_phone_may_answer_over_another_connection(shared: ParleyCluster) -> None:
+@pytest.mark.parametrize("answers_at", [0, 1])
+@pytest.mark.parametrize("rings_at", [0, 1])
+async def test_ringing_phone_may_answer_over_another_connection(
+    shared: ParleyCluster, rings_at: int, answers_at: int
+) -> None:
+    """The Via names the address of all front ends: the answer comes to any of them."""
     alice = await phone(shared, "alice", 0)
-    bob = await registered(shared, "bob", 0, "tcp")
+    bob = await registered(shared, "bob", rings_at, "tcp")
     invite = await alice.invite("sip:bob@example.test")
     incoming = await bob.expect("INVITE")
     bob.answer(incoming, 180)
     while (await alice.response(final=False)).status != 180:
         pass
     await bob.abort()
-    again = await registered(shared, "bob", 0, "tcp")
+    again = await registered(shared, "bob", answers_at, "tcp")
     again.answer(incoming, 200)
     answer = await alice.response()
     assert answer.status == 200
@@ -303,6 +308,28 @@ async def test_ringing_phone_may_answer_over_another_connection(shared: ParleyCl
     await again.expect("ACK")
     await alice.hang_up(again, invite, answer)
     await leave(again)
+
+
+@pytest.mark.parametrize("front_end", [0, 1])
+async def test_answer_of_a_phone_on_udp_may_come_to_any_front_end(shared: ParleyCluster, front_end: int) -> None:
+    """A balancer that has forgotten it sends its datagrams elsewhere."""
+    alice = await phone(shared, "alice", 0)
+    bob = await registered(shared, "bob", front_end, "udp")
+    elsewhere = await phone(shared, "bob", 1 - front_end, "udp")
+    invite = await alice.invite("sip:bob@example.test")
+    offer = await bob.expect("INVITE")
+    elsewhere.answer(offer, 180)
+    while (await alice.response(final=False)).status != 180:
+        pass
+    elsewhere.answer(offer, 200)
+    answer = await alice.response()
+    assert answer.status == 200
+    alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
+    await bob.expect("ACK")
+    alice.send(bytes(alice.in_dialog("BYE", invite, answer)))
+    elsewhere.answer(await bob.expect("BYE"), 200)
+    assert (await alice.response()).status == 200
+    await leave(bob)
 
 
 async def test_call_to_a_phone_that_does_not_come_back_ends_after_the_grace(shared: ParleyCluster) -> None:

@@ -72,6 +72,9 @@ class Deliveries:
             if exchange is not None and exchange.branch is not None:
                 exchange.branch.cancel(item.cancel_reason or None)
             return
+        if kind == "stray_response":
+            self._on_stray(item)
+            return
         if not item.flow.edge_uid:
             self._route_request(item, send)
             return
@@ -100,6 +103,14 @@ class Deliveries:
                 _fail(item.id, FLOW_GONE, send)
         else:
             self._send_request(item, message, flow, send)
+
+    def _on_stray(self, item: Delivery) -> None:
+        try:
+            response = parse_message(item.stray_response.raw)
+            if not isinstance(response, Response) or not self._local.receive(response):
+                logger.debug("a stray response belongs to no transaction here either")
+        except SipError as error:
+            logger.warning("a stray response is no SIP: %s", error)
 
     def _route_request(self, item: Delivery, send: Send) -> None:
         """A request of an application for a user: it takes the way of a client's request, past authentication."""

@@ -76,6 +76,18 @@ class PeerEdges:
         finally:
             client.close(number)
 
+    def give(self, response: Response, address: str) -> bool:
+        """Gives a response to the front end that sent the request; whether that one is in reach."""
+        delivery = Delivery()
+        delivery.stray_response.CopyFrom(sip_message(response))
+        client = self.client(address)
+        try:
+            client.close(client.open(delivery, lambda _: None))
+        except RpcError as error:
+            logger.info("front end %s is away: %s", address, error)
+            return False
+        return True
+
     def client(self, address: str) -> DeliverClient:
         """The stream to one front end."""
         known = self._clients.get(address)

@@ -41,6 +41,7 @@ from services.frontend.proxying.handover import Handover
 from services.frontend.proxying.identity import assert_identity
 from services.frontend.proxying.peers import PeerEdges
 from services.frontend.proxying.returning import Leaving, Patience, ReturningDevices
+from services.frontend.proxying.strays import StrayResponses
 from services.frontend.proxying.targets import targets_of
 from services.frontend.proxying.tracing import TracedUser, traceparent_of
 from services.frontend.proxying.vias import Branches
@@ -111,7 +112,8 @@ class ProxyCore:
         self._answer_here = answer_here
         self._returning = ReturningDevices(edge_uid, directory, peers, spawn, patience, leaving)
         self._acks = AckSender(edge_uid, flows, peers, directory, self._returning, self._via, spawn)
-        self._names = Branches(loops)
+        self._strays = StrayResponses(edge_uid, directory, peers, spawn)
+        self._names = Branches(loops, edge_uid)
         self._fork_settings = ForkSettings(timer_c=timer_c, absorb_late_answers=True)
 
     # Entry
@@ -148,9 +150,9 @@ class ProxyCore:
             self._route(proxied)
 
     def receive_response(self, response: Response, flow: Flow) -> None:
-        """A response of a client; one that belongs to no transaction is dropped (RFC 6026 section 7.3)."""
+        """A response of a client, to a transaction of this front end or of another one."""
         if not self._local.receive(response):
-            logger.debug("a response belongs to no transaction", extra={"call_id": response.get("Call-ID")})
+            self._strays.pass_on(response)
 
     def on_flow_closed(self, flow: Flow) -> None:
         """A connection ended; see `LocalBranches.on_flow_closed`."""

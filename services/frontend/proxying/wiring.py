@@ -54,6 +54,9 @@ class Directory(Protocol):
     def edge_address(self, edge_uid: str, connection_id: int) -> Awaitable[str]:
         """gRPC address of the front end that holds a flow; "" when none does. Raises RpcError."""
 
+    def address_of_issuer(self, issuer: bytes) -> Awaitable[str]:
+        """gRPC address of the front end that an `issuer_id` stands for; "" when it is gone. Raises RpcError."""
+
     def exists(self, aor: str, traceparent: str) -> Awaitable[bool]:
         """Whether there is such a user, enabled; raises RpcError."""
 

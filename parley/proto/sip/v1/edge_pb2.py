@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parley.proto.sip.v1 import message_pb2 as parley_dot_sip_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18parley/sip/v1/edge.proto\x12\rparley.sip.v1\x1a\x1bparley/sip/v1/message.proto\"8\n\x0e\x44\x65liverRequest\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.parley.sip.v1.Delivery\"\xfe\x01\n\x08\x44\x65livery\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x13\n\x0btraceparent\x18\x02 \x01(\t\x12!\n\x04\x66low\x18\x03 \x01(\x0b\x32\x13.parley.sip.v1.Flow\x12,\n\x07request\x18\x04 \x01(\x0b\x32\x19.parley.sip.v1.SipMessageH\x00\x12\x17\n\rcancel_reason\x18\x05 \x01(\tH\x00\x12\x30\n\x0braw_message\x18\x06 \x01(\x0b\x32\x19.parley.sip.v1.SipMessageH\x00\x12\x14\n\x0crecord_route\x18\x07 \x01(\x08\x12\x17\n\x0ftimeout_seconds\x18\x08 \x01(\rB\x06\n\x04kind\">\n\x0f\x44\x65liverResponse\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.parley.sip.v1.DeliveryEvent\"\xa3\x01\n\rDeliveryEvent\x12\n\n\x02id\x18\x01 \x01(\x04\x12-\n\x08response\x18\x02 \x01(\x0b\x32\x19.parley.sip.v1.SipMessageH\x00\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x19.parley.sip.v1.ItemStatusH\x00\x12\x0f\n\x05\x65nded\x18\x04 \x01(\x08H\x00\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x42\x06\n\x04kind\"7\n\x11\x43heckNonceRequest\x12\r\n\x05nonce\x18\x01 \x01(\t\x12\x13\n\x0bnonce_count\x18\x02 \x01(\r\"&\n\x12\x43heckNonceResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\"\x12\n\x10ListCallsRequest\"7\n\x11ListCallsResponse\x12\"\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x13.parley.sip.v1.Call\"w\n\x04\x43\x61ll\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_aor\x18\x02 \x01(\t\x12\x0e\n\x06to_aor\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x15\n\rstarted_at_ms\x18\x05 \x01(\x03\x12\x16\n\x0e\x61nswered_at_ms\x18\x06 \x01(\x03\x32\xf7\x01\n\x04\x45\x64ge\x12L\n\x07\x44\x65liver\x12\x1d.parley.sip.v1.DeliverRequest\x1a\x1e.parley.sip.v1.DeliverResponse(\x01\x30\x01\x12Q\n\nCheckNonce\x12 .parley.sip.v1.CheckNonceRequest\x1a!.parley.sip.v1.CheckNonceResponse\x12N\n\tListCalls\x12\x1f.parley.sip.v1.ListCallsRequest\x1a .parley.sip.v1.ListCallsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18parley/sip/v1/edge.proto\x12\rparley.sip.v1\x1a\x1bparley/sip/v1/message.proto\"8\n\x0e\x44\x65liverRequest\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.parley.sip.v1.Delivery\"\xb3\x02\n\x08\x44\x65livery\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x13\n\x0btraceparent\x18\x02 \x01(\t\x12!\n\x04\x66low\x18\x03 \x01(\x0b\x32\x13.parley.sip.v1.Flow\x12,\n\x07request\x18\x04 \x01(\x0b\x32\x19.parley.sip.v1.SipMessageH\x00\x12\x17\n\rcancel_reason\x18\x05 \x01(\tH\x00\x12\x30\n\x0braw_message\x18\x06 \x01(\x0b\x32\x19.parley.sip.v1.SipMessageH\x00\x12\x33\n\x0estray_response\x18\t \x01(\x0b\x32\x19.parley.sip.v1.SipMessageH\x00\x12\x14\n\x0crecord_route\x18\x07 \x01(\x08\x12\x17\n\x0ftimeout_seconds\x18\x08 \x01(\rB\x06\n\x04kind\">\n\x0f\x44\x65liverResponse\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.parley.sip.v1.DeliveryEvent\"\xa3\x01\n\rDeliveryEvent\x12\n\n\x02id\x18\x01 \x01(\x04\x12-\n\x08response\x18\x02 \x01(\x0b\x32\x19.parley.sip.v1.SipMessageH\x00\x12,\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x19.parley.sip.v1.ItemStatusH\x00\x12\x0f\n\x05\x65nded\x18\x04 \x01(\x08H\x00\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x42\x06\n\x04kind\"7\n\x11\x43heckNonceRequest\x12\r\n\x05nonce\x18\x01 \x01(\t\x12\x13\n\x0bnonce_count\x18\x02 \x01(\r\"&\n\x12\x43heckNonceResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\"\x12\n\x10ListCallsRequest\"7\n\x11ListCallsResponse\x12\"\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x13.parley.sip.v1.Call\"w\n\x04\x43\x61ll\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_aor\x18\x02 \x01(\t\x12\x0e\n\x06to_aor\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x15\n\rstarted_at_ms\x18\x05 \x01(\x03\x12\x16\n\x0e\x61nswered_at_ms\x18\x06 \x01(\x03\x32\xf7\x01\n\x04\x45\x64ge\x12L\n\x07\x44\x65liver\x12\x1d.parley.sip.v1.DeliverRequest\x1a\x1e.parley.sip.v1.DeliverResponse(\x01\x30\x01\x12Q\n\nCheckNonce\x12 .parley.sip.v1.CheckNonceRequest\x1a!.parley.sip.v1.CheckNonceResponse\x12N\n\tListCalls\x12\x1f.parley.sip.v1.ListCallsRequest\x1a .parley.sip.v1.ListCallsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,21 +35,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELIVERREQUEST']._serialized_start=72
   _globals['_DELIVERREQUEST']._serialized_end=128
   _globals['_DELIVERY']._serialized_start=131
-  _globals['_DELIVERY']._serialized_end=385
-  _globals['_DELIVERRESPONSE']._serialized_start=387
-  _globals['_DELIVERRESPONSE']._serialized_end=449
-  _globals['_DELIVERYEVENT']._serialized_start=452
-  _globals['_DELIVERYEVENT']._serialized_end=615
-  _globals['_CHECKNONCEREQUEST']._serialized_start=617
-  _globals['_CHECKNONCEREQUEST']._serialized_end=672
-  _globals['_CHECKNONCERESPONSE']._serialized_start=674
-  _globals['_CHECKNONCERESPONSE']._serialized_end=712
-  _globals['_LISTCALLSREQUEST']._serialized_start=714
-  _globals['_LISTCALLSREQUEST']._serialized_end=732
-  _globals['_LISTCALLSRESPONSE']._serialized_start=734
-  _globals['_LISTCALLSRESPONSE']._serialized_end=789
-  _globals['_CALL']._serialized_start=791
-  _globals['_CALL']._serialized_end=910
-  _globals['_EDGE']._serialized_start=913
-  _globals['_EDGE']._serialized_end=1160
+  _globals['_DELIVERY']._serialized_end=438
+  _globals['_DELIVERRESPONSE']._serialized_start=440
+  _globals['_DELIVERRESPONSE']._serialized_end=502
+  _globals['_DELIVERYEVENT']._serialized_start=505
+  _globals['_DELIVERYEVENT']._serialized_end=668
+  _globals['_CHECKNONCEREQUEST']._serialized_start=670
+  _globals['_CHECKNONCEREQUEST']._serialized_end=725
+  _globals['_CHECKNONCERESPONSE']._serialized_start=727
+  _globals['_CHECKNONCERESPONSE']._serialized_end=765
+  _globals['_LISTCALLSREQUEST']._serialized_start=767
+  _globals['_LISTCALLSREQUEST']._serialized_end=785
+  _globals['_LISTCALLSRESPONSE']._serialized_start=787
+  _globals['_LISTCALLSRESPONSE']._serialized_end=842
+  _globals['_CALL']._serialized_start=844
+  _globals['_CALL']._serialized_end=963
+  _globals['_EDGE']._serialized_start=966
+  _globals['_EDGE']._serialized_end=1213
 # @@protoc_insertion_point(module_scope)

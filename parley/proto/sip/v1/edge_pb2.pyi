@@ -51,6 +51,7 @@ class Delivery(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     CANCEL_REASON_FIELD_NUMBER: _builtins.int
     RAW_MESSAGE_FIELD_NUMBER: _builtins.int
+    STRAY_RESPONSE_FIELD_NUMBER: _builtins.int
     RECORD_ROUTE_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
@@ -75,6 +76,12 @@ class Delivery(_message.Message):
     def raw_message(self) -> _message_pb2.SipMessage:
         """A message that is sent as it is, with no transaction: a 2xx sent again, a BENOTIFY."""
 
+    @_builtins.property
+    def stray_response(self) -> _message_pb2.SipMessage:
+        """A response of a client that came to another front end than the one that sent the request: it is for a transaction
+        of this one, whichever flow that is on. Nothing is told about it.
+        """
+
     def __init__(
         self,
         *,
@@ -84,14 +91,15 @@ class Delivery(_message.Message):
         request: _message_pb2.SipMessage | None = ...,
         cancel_reason: _builtins.str = ...,
         raw_message: _message_pb2.SipMessage | None = ...,
+        stray_response: _message_pb2.SipMessage | None = ...,
         record_route: _builtins.bool = ...,
         timeout_seconds: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_reason", b"cancel_reason", "flow", b"flow", "kind", b"kind", "raw_message", b"raw_message", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_reason", b"cancel_reason", "flow", b"flow", "kind", b"kind", "raw_message", b"raw_message", "request", b"request", "stray_response", b"stray_response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_reason", b"cancel_reason", "flow", b"flow", "id", b"id", "kind", b"kind", "raw_message", b"raw_message", "record_route", b"record_route", "request", b"request", "timeout_seconds", b"timeout_seconds", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_reason", b"cancel_reason", "flow", b"flow", "id", b"id", "kind", b"kind", "raw_message", b"raw_message", "record_route", b"record_route", "request", b"request", "stray_response", b"stray_response", "timeout_seconds", b"timeout_seconds", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["request", "cancel_reason", "raw_message"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["request", "cancel_reason", "raw_message", "stray_response"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

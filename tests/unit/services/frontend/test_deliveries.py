@@ -9,7 +9,7 @@ import pytest
 
 from parley.platform.telemetry.tracing import NO_TRACER
 from parley.proto.sip.v1.edge_pb2 import Delivery, DeliveryEvent
-from parley.sip.message import Request, make_response, parse_message
+from parley.sip.message import Request, Response, make_response, parse_message
 from services.frontend.flows import Flow, Flows
 from services.frontend.proxying.branches import LocalBranches
 from services.frontend.proxying.delivery import FLOW_GONE, Deliveries
@@ -31,12 +31,13 @@ class Site:
         self.ending, self.draining = False, True
         self.user: Any = None
         self.opened: list[str] = []
+        self.responses: list[int] = []
         self.events: list[DeliveryEvent] = []
         flows = Flows()
         self.flow = Flow(flows.next_id(), "TCP", ("192.0.2.1", 5060), ("192.0.2.2", 5060))
         flows.add(self.flow)
         addresses = SimpleNamespace(sent_by=lambda transport, flow: "edge.test")
-        local = SimpleNamespace(open=self._open)
+        local = SimpleNamespace(open=self._open, receive=self._receive)
         self.deliveries = Deliveries(
             "edge-1", flows, cast(LocalBranches, local), cast(Addresses, addresses),
             cast(Branches, SimpleNamespace(branch=lambda request: "z9hG4bK1")), NO_TRACER, lambda request: None,
@@ -47,6 +48,10 @@ class Site:
         self.opened.append(request.method)
         self.user = user
         return SimpleNamespace(cancel=lambda reason: None)
+
+    def _receive(self, response: Response) -> bool:
+        self.responses.append(response.status)
+        return True
 
     def deliver(self, method: str) -> None:
         """A request within a dialog, for the flow."""
@@ -85,6 +90,19 @@ def test_every_event_says_whether_the_front_end_drains(draining: bool) -> None:
     site.user.on_failure(SimpleNamespace(), 408)
     assert [event.WhichOneof("kind") for event in site.events] == ["response", "ended", "failure"]
     assert {event.draining for event in site.events} == {draining}
+
+
+def test_a_response_that_came_to_another_front_end_is_given_to_its_transaction() -> None:
+    site = Site()
+    request = Request.create(
+        "INVITE", "sip:b@192.0.2.1", headers=[("Via", "SIP/2.0/TCP edge.test"), *HEADERS, ("CSeq", "2 INVITE")]
+    )
+    item = Delivery(id=7)
+    for raw in (b"", b"\xff\r\n\r\n", bytes(request), bytes(make_response(request, 200))):
+        item.stray_response.raw = raw
+        site.deliveries.on_item(item, site.events.append)
+    assert site.responses == [200]
+    assert not site.events
 
 
 @pytest.mark.parametrize("method", ["BYE", "MESSAGE", "INFO"])

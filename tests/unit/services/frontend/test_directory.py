@@ -10,6 +10,7 @@ from grpc import StatusCode
 
 from parley.platform.rpc.errors import RpcError
 from parley.proto.registrar.v1.registrar_pb2 import ListEdgesResponse
+from parley.sip.nonce import issuer_id
 from services.frontend import directory as module
 from services.frontend.directory import BackendDirectory
 
@@ -59,6 +60,14 @@ async def test_a_known_address_serves_while_the_registrar_does_not(code: StatusC
     assert site.registrar.asked == 3
     with pytest.raises(RpcError):
         await site.directory.edge_address("another", 7)
+
+
+async def test_front_end_of_a_nonce_or_branch_is_found_by_what_stands_for_it() -> None:
+    site = Site()
+    assert await site.directory.address_of_issuer(issuer_id("one")) == "192.0.2.1:1"
+    for guess in (b"", b"12345678"):
+        assert await site.directory.address_of_issuer(guess) == ""
+    assert site.registrar.asked == 1, "who guesses has the registrar asked a few times a second, no more"
 
 
 async def test_nobody_waits_for_an_answer_that_another_waits_for_already() -> None:
