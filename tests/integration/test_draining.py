@@ -47,8 +47,11 @@ async def test_connection_on_which_a_request_waits_is_closed_once_it_is_answered
             await asyncio.wait_for(alice.closed.wait(), 5)
 
 
+@pytest.mark.parametrize("acknowledged", ["while it is away", "once it is back"])
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_phone_that_rings_may_be_answered_before_its_front_end_ends(tmp_path: Path, transport: str) -> None:
+async def test_phone_that_rings_may_be_answered_before_its_front_end_ends(
+    tmp_path: Path, transport: str, acknowledged: str
+) -> None:
     async with ParleyCluster(tmp_path) as own:
         alice = await registered(own, "alice", 0)
         bob = await registered(own, "bob", 1, transport)
@@ -73,9 +76,14 @@ async def test_phone_that_rings_may_be_answered_before_its_front_end_ends(tmp_pa
 
         await eventually(ended, timeout=10, what="the front end ends")
         if transport == "tcp":  # the socket of this phone on UDP hears one front end alone
+            ack = bytes(alice.in_dialog("ACK", invite, answer))
+            if acknowledged == "while it is away":
+                alice.send(ack)
+                await asyncio.sleep(1.5)
             again = await phone(own, "bob", 0, transport)
             assert (await again.register(contact=f"<{bob.contact}>")).status == 200
-            alice.send(bytes(alice.in_dialog("ACK", invite, answer)))
+            if acknowledged == "once it is back":
+                alice.send(ack)
             await again.expect("ACK")
 
 

@@ -1,15 +1,15 @@
 """The ACK of a 2xx: it has no transaction and no answer, so nobody would learn that it went to a flow that is gone.
 
-A device may have come back over another flow, or at another front end, since the dialog was made: its requests are held for
-it (see `services.frontend.proxying.returning`), and what acknowledges the answer has to go the same way. It is not held: who
-was not acknowledged answers again, and then the ACK comes again too.
+A device may have come back over another flow, or at another front end, since the dialog was made, or be on its way: what
+acknowledges its answer is held for it as its requests are (see `services.frontend.proxying.returning`). It cannot be left to
+the device to answer again, which makes the ACK come again too: the front end that has the transaction may have ended.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from parley.platform.rpc.errors import RpcError
 from parley.sip.errors import SipError
@@ -17,6 +17,7 @@ from parley.sip.message import Request
 from parley.sip.proxy.forwarding import OutgoingVia, prepare_request
 from parley.sip.proxy.targets import Target
 from services.frontend.flows import Flow, Flows
+from services.frontend.limits import refused
 from services.frontend.proxying.branches import FlowRef
 from services.frontend.proxying.peers import PeerEdges
 from services.frontend.proxying.returning import ReturningDevices
@@ -24,6 +25,9 @@ from services.frontend.proxying.tracing import traceparent_of
 from services.frontend.proxying.wiring import Directory
 
 logger = logging.getLogger(__name__)
+
+_MOST: Final = 256
+"""So many are held at a time; more are sent to where their device is now, or dropped."""
 
 
 class AckSender:
@@ -41,9 +45,10 @@ class AckSender:
         self._devices = devices
         self._via = via
         self._spawn = spawn
+        self._held: set[tuple[str, str | None, str | None, int]] = set()
 
     def send(self, ack: Request, edge_uid: str, connection_id: int) -> None:
-        """Sends it to that flow, or to the one that the device has by now."""
+        """Sends it to that flow, or to the one that the device has by now, or soon."""
         target = FlowRef(edge_uid, connection_id)
         if not self._sent_here(ack, target):
             self._spawn("ack", self._find(ack, target))
@@ -53,19 +58,37 @@ class AckSender:
         return flow is not None and flow.send(bytes(prepare_request(ack, via=self._via(flow.transport, ack, flow)).request))
 
     async def _find(self, ack: Request, target: FlowRef) -> None:
+        name = (ack.call_id, ack.from_tag, ack.to_tag, ack.cseq.number)
+        if name in self._held:
+            return  # it is a repetition
+        may_wait = len(self._held) < _MOST
+        self._held.add(name)
         try:
             if target.edge_uid != self._edge_uid:
                 address = await self._directory.edge_address(target.edge_uid, target.connection_id)
-                if address and await self._sent_there(ack, FlowRef(target.edge_uid, target.connection_id, address)):
+                target = FlowRef(target.edge_uid, target.connection_id, address)
+                if address and await self._sent_there(ack, target):
                     return
             gone = Target(ack.uri_text, flow=target)
-            for other in await self._devices.flows_of_device(ack, gone, traceparent_of(ack) or ""):
-                assert isinstance(other.flow, FlowRef)
-                if self._sent_here(ack, other.flow) or await self._sent_there(ack, other.flow):
+            async for _ in self._devices.rounds_of_dialog(gone):
+                if await self._sent_elsewhere(ack, gone):
                     return
+                if not may_wait:
+                    refused("acks")
+                    break
             logger.info("an ACK found nobody", extra={"call_id": ack.call_id})
         except (RpcError, SipError) as error:
             logger.info("an ACK could not be passed on: %s", error)
+        finally:
+            self._held.discard(name)
+
+    async def _sent_elsewhere(self, ack: Request, gone: Target) -> bool:
+        """Whether the device has another flow that took it. Raises RpcError, SipError."""
+        for other in await self._devices.flows_of_device(ack, gone, traceparent_of(ack) or ""):
+            assert isinstance(other.flow, FlowRef)
+            if self._sent_here(ack, other.flow) or await self._sent_there(ack, other.flow):
+                return True
+        return False
 
     async def _sent_there(self, ack: Request, target: FlowRef) -> bool:
         if target.edge_uid == self._edge_uid:

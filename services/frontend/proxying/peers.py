@@ -60,6 +60,7 @@ class PeerEdges:
         told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def on_event(event: DeliveryEvent | RpcError) -> None:
+            self._note_away(target.edge_address, isinstance(event, RpcError) or event.draining)
             if not told.done():
                 told.set_result(not isinstance(event, RpcError) and event.WhichOneof("kind") == "ended")
 
@@ -67,6 +68,7 @@ class PeerEdges:
             number = client.open(delivery, on_event)
         except RpcError as error:
             logger.info("front end %s is away: %s", target.edge_address, error)
+            self._away.add(target.edge_address)
             return False
         try:
             async with asyncio.timeout(_RAW_S):
@@ -75,6 +77,9 @@ class PeerEdges:
             return False
         finally:
             client.close(number)
+
+    def _note_away(self, address: str, away: bool) -> None:
+        (self._away.add if away else self._away.discard)(address)
 
     def give(self, response: Response, address: str) -> bool:
         """Gives a response to the front end that sent the request; whether that one is in reach."""

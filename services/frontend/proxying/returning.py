@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -104,6 +104,10 @@ class ReturningDevices:
             if binding.edge_address and flow_of(binding) != target.flow and _has(binding, target.uri)
         ]
 
+    def rounds_of_dialog(self, target: Target) -> AsyncIterator[None]:
+        """When to look whether the device of a dialog is back: at once, then until the patience is over. Raises RpcError."""
+        return self._rounds(target, self._patience.dialog_s)
+
     def of_user(self, targets_now: Look, tried: Iterable[Target]) -> MoreTargets:
         """Any device of a user that was not tried; ``targets_now``: where the user is reached by now. Raises RpcError."""
         known = {flow for target in tried for flow in (target.flow, *(other.flow for other in target.alternatives))}
@@ -126,18 +130,13 @@ class ReturningDevices:
 
         ``edge_s``: the patience with one whose front end has gone.
         """
-        begun = asyncio.get_running_loop().time()
-        pause = _FIRST_PAUSE_S
         found: list[Target] = []
         failure: RpcError | None = None
         try:
-            found = await look()
-            while not (found or proxied.is_over or self._has_no_time(proxied)) and await self._is_awaited(
-                target, begun, edge_s
-            ):
-                await asyncio.sleep(pause)
-                pause = min(pause * _PAUSE_GROWS, _LONGEST_PAUSE_S)
+            async for _ in self._rounds(target, edge_s):
                 found = await look()
+                if found or proxied.is_over or self._has_no_time(proxied):
+                    break
         except RpcError as error:  # who waits would only add to what registrars have no time for
             logger.info("no other flow could be looked up: %s", error)
             failure = error
@@ -154,8 +153,19 @@ class ReturningDevices:
         """Whether this front end may be gone before a call is answered, which is not sent again; another one can wait."""
         return proxied.is_invite() and self._leaving.is_ending()
 
+    async def _rounds(self, target: Target, edge_s: float) -> AsyncIterator[None]:
+        """At once, and again for as long as the device of a flow that is gone may still come back. Raises RpcError."""
+        begun = asyncio.get_running_loop().time()
+        pause = _FIRST_PAUSE_S
+        while True:
+            yield
+            if not await self._is_awaited(target, begun, edge_s):
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * _PAUSE_GROWS, _LONGEST_PAUSE_S)
+
     async def _is_awaited(self, target: Target, begun: float, edge_s: float) -> bool:
-        """Whether the device of a flow that is gone may still come back. Raises RpcError."""
+        """Whether it is worth to look again. Raises RpcError."""
         waited = asyncio.get_running_loop().time() - begun
         if waited < self._patience.flow_s:
             return True
