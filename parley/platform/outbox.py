@@ -24,7 +24,8 @@ from parley.platform.store.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
-_LOCK_MS: Final = 10_000
+_LOCK_MS: Final = 4_000
+"""As long as a lease of the event bus: so long the events of a process that died may wait."""
 _CHUNK: Final = 100
 _POLL_S: Final = 1.0
 _AT_A_TIME: Final = 8
@@ -77,7 +78,7 @@ class OutboxRelay:
         """``lists``: keys of the outboxes, each with a hash tag; ``decode`` reads what the scripts push.
 
         ``most``: records that may wait in one list; ``lock_ms``: after that long another relay takes over a list whose
-        relay is silent.
+        relay is silent, as one is not that publishes, however long that takes.
         """
         self._store = store
         self._bus = bus
@@ -160,17 +161,32 @@ class OutboxRelay:
     async def _relay_list(self, key: str) -> None:
         chunk = await self._step(key, 0, _CHUNK)
         while chunk:
-            await self._publish(chunk)
+            if not await self._publish_holding(key, chunk):
+                return
             self._relayed.inc(len(chunk))
             chunk = await self._step(key, len(chunk), _CHUNK)
 
-    async def _step(self, key: str, published: int, wanted: int) -> list[bytes]:
-        """Takes off what was published and reads on; nothing when the list is empty or another relay has it."""
+    async def _publish_holding(self, key: str, chunk: list[bytes]) -> bool:
+        """Publishes while the lock is renewed; False when another relay has the list, and publishes the rest."""
+        publishing = asyncio.ensure_future(self._publish(chunk))
+        try:
+            while not (await asyncio.wait([publishing], timeout=self._lock_ms / 4000))[0]:
+                if await self._step(key, 0, 0) is None:
+                    return False
+            publishing.result()
+            return True
+        finally:
+            if not publishing.done():
+                publishing.cancel()
+                await asyncio.gather(publishing, return_exceptions=True)
+
+    async def _step(self, key: str, published: int, wanted: int) -> list[bytes] | None:
+        """Takes off what was published and reads on; nothing when the list is empty, None when another relay has it."""
         reply = await self._step_script([f"{key}:lock", key], [self._name, self._lock_ms, published, wanted, self._most])
         if reply[0] == 1 and reply[1]:
             self._overflown.inc(reply[1])
             logger.error("the outbox %s is full: %d events of %s are dropped", key, reply[1], self._service)
-        return list(reply[2:])
+        return list(reply[2:]) if reply[0] == 1 else None
 
     async def _publish(self, chunk: list[bytes]) -> None:
         """Those of one key one after the other, different keys side by side."""

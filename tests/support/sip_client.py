@@ -143,12 +143,16 @@ class SipClient:
         """The next message."""
         return await asyncio.wait_for(self.received.get(), timeout)
 
-    async def response(self, timeout: float = 5.0, *, final: bool = True) -> Response:
-        """The next response; provisional ones are passed over unless wanted."""
+    async def response(
+        self, timeout: float = 5.0, *, final: bool = True, passed: list[Request | Response] | None = None
+    ) -> Response:
+        """The next response; provisional ones are passed over unless wanted. ``passed`` takes what is passed over."""
         while True:
             message = await self.receive(timeout)
             if isinstance(message, Response) and (message.status >= 200 or not final):
                 return message
+            if passed is not None:
+                passed.append(message)
 
     async def expect(self, method: str, timeout: float = 5.0) -> Request:
         """The next request of that method; others are passed over."""
@@ -194,16 +198,19 @@ class SipClient:
             f'response="{response}", algorithm=MD5, cnonce="c", qop=auth, nc={nc:08x}'
         )
 
-    async def ask(self, request: Request, *, password: str | None = None, timeout: float = 5.0) -> Response:
-        """Sends a request, with credentials when they are asked for; the final response."""
+    async def ask(
+        self, request: Request, *, password: str | None = None, timeout: float = 5.0,
+        passed: list[Request | Response] | None = None,
+    ) -> Response:  # fmt: skip
+        """Sends a request, with credentials when they are asked for; the final response. ``passed``: see `response`."""
         self.send(bytes(request))
-        response = await self.response(timeout)
+        response = await self.response(timeout, passed=passed)
         if response.status in (401, 407):
             if request.method == "INVITE":
                 self.acknowledge(request, response)
             again = self.authorize(request, response, password=password)
             self.send(bytes(again))
-            response = await self.response(timeout)
+            response = await self.response(timeout, passed=passed)
         return response
 
     def acknowledge(self, invite: Request, response: Response) -> None:
@@ -216,9 +223,15 @@ class SipClient:
         self.send(bytes(ack))
 
     async def register(self, *, expires: int = 600, headers: Iterable[tuple[str, str]] = (), contact: str = "") -> Response:
-        """Registers our contact."""
+        """Registers our contact; requests that come before the answer, as they may, stay to be received."""
         fields = [("Contact", contact or f"<{self.contact}>"), ("Expires", str(expires)), *headers]
-        return await self.ask(self.request("REGISTER", f"sip:{DOMAIN}", to=f"sip:{self.user}@{DOMAIN}", headers=fields))
+        request = self.request("REGISTER", f"sip:{DOMAIN}", to=f"sip:{self.user}@{DOMAIN}", headers=fields)
+        early: list[Request | Response] = []
+        answer = await self.ask(request, passed=early)
+        later = [self.received.get_nowait() for _ in range(self.received.qsize())]
+        for message in (*early, *later):
+            self.received.put_nowait(message)
+        return answer
 
     async def invite(self, target: str, *, headers: Iterable[tuple[str, str]] = ()) -> Request:
         """Sends an INVITE, answers the challenge, and returns the INVITE that is under way."""

@@ -193,6 +193,62 @@ async def test_a_relay_that_lost_its_lock_takes_nothing_off(valkey: Valkey) -> N
         assert [message.version for message in bus.messages] == [1, 2]
 
 
+async def test_a_relay_that_publishes_for_long_keeps_its_lock(valkey: Valkey) -> None:
+    async with store_of(valkey.url) as left, store_of(valkey.url) as right:
+        slow, bus = SlowBus(), Bus()
+        one, two = relay_of(left, slow, lock_ms=400), relay_of(right, bus, lock_ms=400)
+        await push(left, "k:1")
+        work = asyncio.create_task(relay_all(one))
+        await slow.entered.wait()
+
+        async def renewed() -> bool:
+            """Its time was set anew, several times by now."""
+            await relay_all(two)
+            renewals.add(await right.execute("PEXPIRETIME", f"{LIST}:lock"))
+            return len(renewals) > 5
+
+        renewals: set[int] = set()
+        await eventually(renewed)
+        assert bus.taken == []
+        slow.go_on.set()
+        await work
+        assert [message.version for message in slow.messages] == [1]
+        assert await right.execute("LLEN", LIST) == 0
+
+
+async def test_a_relay_that_lost_its_lock_publishes_no_more(valkey: Valkey) -> None:
+    """Else what is old by then would come after what another relay publishes."""
+    async with store_of(valkey.url) as left, store_of(valkey.url) as right:
+        slow, bus = SlowBus(), Bus()
+        one, two = relay_of(left, slow, lock_ms=400), relay_of(right, bus)
+        await push(left, "k:1")
+        work = asyncio.create_task(relay_all(one))
+        await slow.entered.wait()
+        await right.execute("SET", f"{LIST}:lock", "another relay")
+        await work
+        assert slow.taken == []
+        await right.execute("DEL", f"{LIST}:lock")
+        await relay_all(two)
+        assert [message.version for message in bus.messages] == [1]
+
+
+async def test_what_a_dead_relay_held_is_relayed_by_another(valkey: Valkey) -> None:
+    async with store_of(valkey.url) as left, store_of(valkey.url) as right:
+        slow, bus = SlowBus(), Bus()
+        one, two = relay_of(left, slow), relay_of(right, bus)
+        await push(left, "k:1")
+        work = asyncio.create_task(relay_all(one))
+        await slow.entered.wait()
+        work.cancel()  # in the middle, as when its process is killed
+        await asyncio.gather(work, return_exceptions=True)
+        await relay_all(two)
+        assert bus.taken == []
+        assert 0 < await right.execute("PTTL", f"{LIST}:lock") <= 4_000  # no longer than a lease of the event bus
+        await right.execute("DEL", f"{LIST}:lock")  # its time ran out
+        await relay_all(two)
+        assert [message.version for message in bus.messages] == [1]
+
+
 async def test_the_task_relays_what_it_is_woken_for_and_what_others_left(store: Store) -> None:
     bus = Bus()
     relay = relay_of(store, bus, [LIST, OTHER])
