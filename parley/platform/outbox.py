@@ -176,9 +176,8 @@ class OutboxRelay:
             publishing.result()
             return True
         finally:
-            if not publishing.done():
-                publishing.cancel()
-                await asyncio.gather(publishing, return_exceptions=True)
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
 
     async def _step(self, key: str, published: int, wanted: int) -> list[bytes] | None:
         """Takes off what was published and reads on; nothing when the list is empty, None when another relay has it."""
