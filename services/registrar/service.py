@@ -182,10 +182,14 @@ class RegistrarSurface(RegistrarServicer):
     # For people, and for front ends
 
     async def ListBindings(self, request: pb.ListBindingsRequest, context: Any) -> pb.ListBindingsResponse:
-        """Pages through the shards; a page token is the place where the page before ended."""
+        """Pages through the shards; a page token is the place where the page before ended.
+
+        The leases are read anew: who looks wants to know what is within reach now, not a second ago.
+        """
         response = pb.ListBindingsResponse(now_ms=self._now_ms())
         size = min(request.page_size or 100, 1000)
         try:
+            await self._edges.refresh()
             if request.aor:
                 (stored,) = await self._repository.lookup([request.aor])
                 if isinstance(stored, StoreError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -156,13 +157,22 @@ class SlowBus(Bus):
         await super().publish(topic, key, message, traceparent=traceparent)
 
 
-async def test_only_one_relay_at_a_time(valkey: Valkey) -> None:
+@asynccontextmanager
+async def publishing(
+    valkey: Valkey, **options: int
+) -> AsyncIterator[tuple[asyncio.Task[None], SlowBus, OutboxRelay, Bus, Store]]:
+    """A relay that publishes "k:1" until its slow bus is let go, and another one with its bus and its store."""
     async with store_of(valkey.url) as left, store_of(valkey.url) as right:
         slow, bus = SlowBus(), Bus()
-        one, two = relay_of(left, slow), relay_of(right, bus)
+        one, two = relay_of(left, slow, [LIST], **options), relay_of(right, bus, [LIST], **options)
         await push(left, "k:1")
         work = asyncio.create_task(relay_all(one))
         await slow.entered.wait()
+        yield work, slow, two, bus, right
+
+
+async def test_only_one_relay_at_a_time(valkey: Valkey) -> None:
+    async with publishing(valkey) as (work, slow, two, bus, right):
         await push(right, "k:2")
         await relay_all(two)
         assert bus.taken == []
@@ -177,13 +187,8 @@ async def test_only_one_relay_at_a_time(valkey: Valkey) -> None:
 
 
 async def test_a_relay_that_lost_its_lock_takes_nothing_off(valkey: Valkey) -> None:
-    async with store_of(valkey.url) as left, store_of(valkey.url) as right:
-        slow, bus = SlowBus(), Bus()
-        one, two = relay_of(left, slow), relay_of(right, bus)
-        await push(left, "k:1")
-        work = asyncio.create_task(relay_all(one))
-        await slow.entered.wait()
-        await left.execute("DEL", f"{LIST}:lock")  # its time ran out
+    async with publishing(valkey) as (work, slow, two, bus, right):
+        await right.execute("DEL", f"{LIST}:lock")  # its time ran out
         await relay_all(two)
         await push(right, "k:2")
         slow.go_on.set()
@@ -194,12 +199,7 @@ async def test_a_relay_that_lost_its_lock_takes_nothing_off(valkey: Valkey) -> N
 
 
 async def test_a_relay_that_publishes_for_long_keeps_its_lock(valkey: Valkey) -> None:
-    async with store_of(valkey.url) as left, store_of(valkey.url) as right:
-        slow, bus = SlowBus(), Bus()
-        one, two = relay_of(left, slow, lock_ms=400), relay_of(right, bus, lock_ms=400)
-        await push(left, "k:1")
-        work = asyncio.create_task(relay_all(one))
-        await slow.entered.wait()
+    async with publishing(valkey, lock_ms=400) as (work, slow, two, bus, right):
 
         async def renewed() -> bool:
             """Its time was set anew, several times by now."""
@@ -218,12 +218,7 @@ async def test_a_relay_that_publishes_for_long_keeps_its_lock(valkey: Valkey) ->
 
 async def test_a_relay_that_lost_its_lock_publishes_no_more(valkey: Valkey) -> None:
     """Else what is old by then would come after what another relay publishes."""
-    async with store_of(valkey.url) as left, store_of(valkey.url) as right:
-        slow, bus = SlowBus(), Bus()
-        one, two = relay_of(left, slow, lock_ms=400), relay_of(right, bus)
-        await push(left, "k:1")
-        work = asyncio.create_task(relay_all(one))
-        await slow.entered.wait()
+    async with publishing(valkey, lock_ms=400) as (work, slow, two, bus, right):
         await right.execute("SET", f"{LIST}:lock", "another relay")
         await work
         assert slow.taken == []
@@ -233,12 +228,7 @@ async def test_a_relay_that_lost_its_lock_publishes_no_more(valkey: Valkey) -> N
 
 
 async def test_what_a_dead_relay_held_is_relayed_by_another(valkey: Valkey) -> None:
-    async with store_of(valkey.url) as left, store_of(valkey.url) as right:
-        slow, bus = SlowBus(), Bus()
-        one, two = relay_of(left, slow), relay_of(right, bus)
-        await push(left, "k:1")
-        work = asyncio.create_task(relay_all(one))
-        await slow.entered.wait()
+    async with publishing(valkey) as (work, _slow, two, bus, right):
         work.cancel()  # in the middle, as when its process is killed
         await asyncio.gather(work, return_exceptions=True)
         await relay_all(two)

@@ -62,6 +62,18 @@ async def test_a_lease_kept_by_another_registrar_is_known_at_once(valkey: Valkey
         assert [binding.edge_address for binding in await two.lookup()] == ["ipv4:edge-1:9090"]
 
 
+async def test_a_listing_knows_at_once_of_a_restart_told_to_another_registrar(valkey: Valkey, clock: FakeClock) -> None:
+    async with store_of(valkey.url) as left, store_of(valkey.url) as right:
+        one, two = Registrar(left, clock), Registrar(right, clock)
+        await one.lease("edge-1", first_connection=1)
+        await one.register(contact(), edge="edge-1", connection=LAST_RUN)
+        assert [binding.edge_address for binding in await two.lookup()] == ["ipv4:edge-1:9090"]
+        await one.lease("edge-1", first_connection=THIS_RUN)
+        for aor in ("", ALICE):
+            page = await two.surface.ListBindings(pb.ListBindingsRequest(aor=aor), None)
+            assert [entry.binding.edge_address for entry in page.entries] == [""]
+
+
 @pytest.mark.parametrize(
     "request_",
     [
